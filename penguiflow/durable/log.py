@@ -1,0 +1,231 @@
+"""The log: journal and edge at once, as a broker-free protocol.
+
+A node's result is committed by one append. The append holds under two conditions: nobody has
+written this key yet, and the input it answers is still in the log. Successors consume the
+committed entries themselves, so there is nothing to publish after a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Kind(StrEnum):
+    """What an entry is; the first token of its key."""
+
+    INGRESS = "in"
+    """A message that a client submitted."""
+    RECORD = "rec"
+    """The committed result of one node for one input."""
+    OUTPUT = "out"
+    """One of several outputs of a record, written from it, addressed to one node."""
+    END = "end"
+    """The marker that closes a trace; it outlives the trace's other entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The identity of an entry. It never holds an attempt, a time or a worker.
+
+    Every part is a token of `[A-Za-z0-9_-]{1,64}` (see `penguiflow.durable.tokens`).
+    """
+
+    kind: Kind
+    trace: str
+    node: str = ""
+    """For `RECORD` the node that ran, for `OUTPUT` the node it is addressed to, else empty."""
+    input: str = ""
+    """The id of the input that was processed, or of the submission; empty for `END`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where an entry lies. The sequence is a place, not an identity: only a fence uses it."""
+
+    key: Key
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An entry as the log holds it."""
+
+    key: Key
+    sequence: int
+    timestamp: float
+    """When the log took the entry: seconds since the epoch by the log's own clock."""
+    data: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def position(self) -> Position:
+        return Position(self.key, self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A set of keys. `None` matches every value of that part."""
+
+    kind: Kind | None = None
+    trace: str | None = None
+    node: str | None = None
+    input: str | None = None
+
+
+class LogError(Exception):
+    """Base of what an append or a read can answer."""
+
+
+class AlreadyCommitted(LogError):
+    """The key is taken: this result, or another worker's, is the committed one."""
+
+
+class InputGone(LogError):
+    """The input (`after`) is no longer in the log: its trace was cancelled or removed."""
+
+
+class TraceEnded(LogError):
+    """The entry that had to be absent (`absent`) exists: the trace was ended."""
+
+
+class LogFull(LogError):
+    """The log has no room. Nothing was written; hand the input back and try later."""
+
+
+class EntryTooLarge(LogError):
+    """The entry exceeds what the log carries in one message. Nothing was written."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"entry of {size} bytes exceeds the limit of {limit} bytes")
+        self.size = size
+        self.limit = limit
+
+
+class LogUnavailable(LogError):
+    """The outcome of an append stayed unknown for the whole time allowed; repeat it with the
+    same key."""
+
+
+class LogDelivery(Protocol):
+    """One entry handed to one consumer, to be settled once."""
+
+    stored: Stored
+    num_delivered: int
+    """How often the log has handed this entry to this consumer, this time included (from 1)."""
+
+    async def ack(self) -> None:
+        """Settle for good, confirmed by the log.
+
+        Raises:
+            LogUnavailable: the confirmation did not arrive; a redelivery may follow.
+        """
+
+    async def nak(self, delay: float = 0.0) -> None:
+        """Hand back; the log delivers again after `delay` seconds, to any worker."""
+
+    async def term(self, reason: str) -> None:
+        """Settle for good as not processable."""
+
+    def in_progress(self) -> None:
+        """Renew the lease. Sent without confirmation: it proves nothing about ownership."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerSpec:
+    """A named, durable, shared place in the log. Workers with the same name share the work."""
+
+    name: str
+    patterns: Sequence[Pattern]
+    lease: float = 15.0
+    """Seconds without ack or `in_progress` until an entry is delivered to somebody else."""
+    max_ack_pending: int = 8192
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Consumption(Protocol):
+    """A running pull of one consumer: at most `window` entries asked for or in hand."""
+
+    def release(self) -> None:
+        """One delivery was settled: its place in the window is free again."""
+
+    def pause(self) -> None:
+        """Ask for nothing more; what is in hand stays in hand."""
+
+    async def stop(self) -> None:
+        """Stop asking, hand back what arrives from now on. Idempotent."""
+
+
+class Subscription(Protocol):
+    """A live subscription to broadcasts."""
+
+    async def unsubscribe(self) -> None:
+        """Idempotent."""
+
+
+class Log(Protocol):
+    """Journal and edge of one flow of one tenant.
+
+    Guarantees: entries of one log are totally ordered by sequence; an entry that was appended is
+    never changed; a key is written at most once while its trace is in the log.
+    """
+
+    tenant: str
+    flow: str
+
+    async def append(
+        self,
+        key: Key,
+        data: bytes,
+        *,
+        after: Position | None = None,
+        absent: Key | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
+        """Write one entry and return its sequence. Repeats by itself while the outcome is unknown.
+
+        Args:
+            after: The entry must still be at this sequence (the input that is answered).
+            absent: The entry must not exist (the end marker of the trace). Not with `after`.
+
+        Raises:
+            AlreadyCommitted: the key is taken, perhaps by an earlier try of this very call.
+            InputGone, TraceEnded, LogFull, EntryTooLarge, LogUnavailable: as named.
+        """
+
+    async def get(self, key: Key) -> Stored | None:
+        """The entry of this key, or None. Reads what the latest append made visible."""
+
+    async def read(self, patterns: Sequence[Pattern]) -> list[Stored]:
+        """Every entry that matches one of the patterns, by sequence."""
+
+    async def consume(
+        self,
+        spec: ConsumerSpec,
+        deliver: Callable[[LogDelivery], None],
+        *,
+        window: int,
+        on_gone: Callable[[str], Any],
+    ) -> Consumption:
+        """Create or join the durable consumer and start to deliver.
+
+        `deliver` is called in the event loop and must not block. `on_gone(reason)` is called when
+        the consumer was deleted or changed by somebody else.
+        """
+
+    async def purge(self, trace: str) -> int:
+        """Remove every entry of the trace except its end marker; returns how many."""
+
+    def broadcast(self, topic: str, data: bytes) -> None:
+        """Tell everybody who listens now. At most once, for speed only, never for correctness."""
+
+    async def listen(self, topic: str, heard: Callable[[str, bytes], None]) -> Subscription:
+        """Hear broadcasts. `topic` is dot separated; its last token may be `*`.
+
+        `heard(topic, data)` is called in the event loop and must not block.
+        """
+
+    def server_time(self) -> float:
+        """The log's clock now, seconds since the epoch; the estimate of a remote clock."""

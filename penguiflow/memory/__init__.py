@@ -1,0 +1,1 @@
+"""Brokers that live in this process: for tests, development and the contract suites."""
