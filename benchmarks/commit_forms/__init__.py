@@ -1,0 +1,1 @@
+"""Measurements of the ways to commit one node result on JetStream."""
