@@ -1,0 +1,55 @@
+# Needs Python 3.11 or newer, make and git, and nothing else started or installed by hand.
+# The first start makes a virtual environment in .venv; later ones find it ready.
+#
+#   PYTHON=/path/to/python3.12     the Python to use (default: the first suitable one on the PATH)
+#   NATS_SERVER=/path/to/server    an own nats-server, 2.12 or newer, instead of the one from the wheel
+#   ARGS="..."                     more arguments for the command, as in: make test ARGS="-k retry -x"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test chaos bench lint clean
+
+VENV = .venv
+ARGS =
+DEMO_EXTRAS = nats,server,otel
+DEV_EXTRAS = dev,a2a-server,a2a-client,a2a-grpc
+
+# Each candidate is run, not only looked up: a version manager puts names on the PATH that do not start.
+# With none suitable the plain python3 is taken, so that tools/bootstrap.py can say what is wrong.
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3.14 python3; do \
+	if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$each; exit; fi; done; echo python3)
+
+# `exec`, so that make's own child is the process that has to hear of a signal, and not a shell.
+READY = exec $(PYTHON) tools/bootstrap.py --venv $(VENV) --extras
+IN_VENV = exec $(VENV)/bin/python tools/run.py $(VENV)/bin/
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## */  make \1	/p' Makefile
+
+demo: ## run the demo: own nats-server, workers in several processes, one of them killed on the way
+	@$(READY) $(DEMO_EXTRAS)
+	@$(IN_VENV)python examples/stdlib_census/flow.py $(ARGS)
+
+test: ## run all tests but the slow ones
+	@$(READY) $(DEV_EXTRAS)
+	@$(IN_VENV)python -m pytest -q -m "not slow" $(ARGS)
+
+chaos: ## run the tests that kill workers and servers, the long ones too
+	@$(READY) $(DEV_EXTRAS)
+	@$(IN_VENV)python -m pytest -q -m chaos $(ARGS)
+
+bench: ## run the benchmarks
+	@$(READY) $(DEV_EXTRAS)
+	@$(IN_VENV)python -m benchmarks $(ARGS)
+
+lint: ## check style, formatting, types and the arrows between the packages
+	@$(READY) $(DEV_EXTRAS)
+	@$(IN_VENV)ruff check .
+	@$(IN_VENV)ruff format --check .
+	@$(IN_VENV)mypy
+	@$(IN_VENV)lint-imports
+
+clean: ## remove the virtual environment and everything else that is made here
+	@if test -f $(VENV)/pyvenv.cfg; then rm -rf $(VENV); fi
+	rm -rf .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
