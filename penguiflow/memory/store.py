@@ -1,0 +1,76 @@
+"""What the connections of one memory log share: entries, consumers and listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from penguiflow.clock import Clock
+from penguiflow.durable.log import ConsumerSpec, Key, Position, Stored
+from penguiflow.memory.consumer import MemoryConsumer
+from penguiflow.memory.entries import Entries
+from penguiflow.memory.topics import Topics
+
+
+class LogStore:
+    """The server's side of a memory log. Every change is one step of the event loop."""
+
+    def __init__(self, entries: Entries, clock: Clock) -> None:
+        self.entries = entries
+        self.clock = clock
+        self.topics = Topics()
+        self._consumers: dict[str, MemoryConsumer] = {}
+
+    def append(
+        self,
+        key: Key,
+        data: bytes,
+        headers: Mapping[str, str],
+        *,
+        after: Position | None,
+        absent: Key | None,
+    ) -> int:
+        now = self.clock.now()
+        self.expire()
+        entry = self.entries.append(key, data, headers, after=after, absent=absent, now=now)
+        for consumer in self._consumers.values():
+            consumer.offer(entry)
+        return entry.sequence
+
+    def purge(self, trace: str) -> int:
+        removed = self.entries.purge(trace)
+        self._forget(removed)
+        return len(removed)
+
+    def expire(self) -> None:
+        """Drop the end markers whose time is over. Called before whatever could see them."""
+        self._forget(self.entries.expire(self.clock.now()))
+
+    def consumer(self, spec: ConsumerSpec) -> MemoryConsumer:
+        """The consumer of this name; a new one starts with what the log already holds."""
+        self.expire()
+        consumer = self._consumers.get(spec.name)
+        if consumer is not None:
+            consumer.check_joins(spec)
+            return consumer
+        consumer = MemoryConsumer(spec, self.entries.at, self.clock)
+        for entry in self.entries.read(spec.patterns):
+            consumer.ledger.offer(entry.sequence)
+        self._consumers[spec.name] = consumer
+        return consumer
+
+    def find_consumer(self, name: str) -> MemoryConsumer | None:
+        return self._consumers.get(name)
+
+    def delete_consumer(self, name: str) -> bool:
+        consumer = self._consumers.pop(name, None)
+        if consumer is None:
+            return False
+        consumer.dismiss("the consumer was deleted")
+        return True
+
+    def _forget(self, removed: list[Stored]) -> None:
+        if not removed:
+            return
+        for consumer in self._consumers.values():
+            for entry in removed:
+                consumer.forget(entry.sequence)
