@@ -1,0 +1,1 @@
+"""Artifacts: big payloads kept in a store, so that only references travel."""
