@@ -1,7 +1,8 @@
 """Errors that a flow reports.
 
-    FlowError          a node used up its attempts; carries code, node and trace
-    FlowErrorCode      the stable codes
+FlowError          a node used up its attempts; carries code, node and trace
+FlowErrorCode      the stable codes
+TraceCancelled     the trace was cancelled while somebody waited for it
 """
 
 from __future__ import annotations
@@ -95,4 +96,12 @@ class FlowError(Exception):
         return f"[{self.code}] {self.message}"
 
 
-__all__ = ["FlowError", "FlowErrorCode"]
+class TraceCancelled(Exception):
+    """The trace was cancelled."""
+
+    def __init__(self, trace_id: str | None) -> None:
+        super().__init__(f"trace {trace_id} was cancelled")
+        self.trace_id = trace_id
+
+
+__all__ = ["FlowError", "FlowErrorCode", "TraceCancelled"]

@@ -1,0 +1,240 @@
+"""What a node is given beside its message: where it can send, and what it may call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from penguiflow.endpoints import Endpoint
+from penguiflow.node import Node
+from penguiflow.types import Message, StreamChunk
+
+if TYPE_CHECKING:
+    from penguiflow.invocation import Invocation
+    from penguiflow.playbooks import PlaybookFactory
+
+Place = Node | Endpoint
+Target = Node | Endpoint | str
+Targets = Target | Sequence[Target] | None
+
+
+class Site(Protocol):
+    """The flow, as seen by a context."""
+
+    def places(self, owner: Place) -> Sequence[Place]:
+        """Where the owner's edges lead, in declaration order."""
+
+    def depths(self, source: Place) -> tuple[int, int, int, int]:
+        """(messages waiting before, behind, outgoing edges, maximum per edge)."""
+
+    async def send(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
+        """Send a value along the owner's edges."""
+
+    def send_nowait(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
+        """The same at once, or `asyncio.QueueFull`."""
+
+    async def send_chunk(
+        self,
+        run: Invocation | None,
+        owner: Place,
+        chunk: ChunkRequest,
+        to: Targets,
+    ) -> StreamChunk:
+        """Number a chunk and send it."""
+
+    async def receive(self, owner: Place, from_: Targets) -> Any:
+        """The next value on the owner's incoming edges."""
+
+    def receive_nowait(self, owner: Place, from_: Targets) -> Any:
+        """The same at once, or `asyncio.QueueEmpty`."""
+
+    def idempotency_key(self, run: Invocation) -> str:
+        """The id of (tenant, trace, node, input)."""
+
+    def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
+        """The event that a cancel of the trace sets."""
+
+
+class ChunkRequest:
+    """A chunk before it has its number."""
+
+    __slots__ = ("done", "meta", "parent", "seq", "stream_id", "text")
+
+    def __init__(
+        self,
+        parent: Message,
+        text: str,
+        *,
+        stream_id: str | None,
+        seq: int | None,
+        done: bool,
+        meta: Mapping[str, Any] | None,
+    ) -> None:
+        self.parent = parent
+        self.text = text
+        self.stream_id = stream_id if stream_id is not None else parent.trace_id
+        self.seq = seq
+        self.done = done
+        self.meta = dict(meta) if meta else {}
+
+    def numbered(self, seq: int) -> tuple[StreamChunk, Message]:
+        """The chunk, and the message it travels in."""
+        chunk = StreamChunk(
+            stream_id=self.stream_id, seq=seq, text=self.text, done=self.done, meta=self.meta
+        )
+        parent = self.parent
+        message = Message(
+            payload=chunk,
+            headers=parent.headers,
+            trace_id=parent.trace_id,
+            deadline_s=parent.deadline_s,
+            meta=dict(parent.meta),
+        )
+        return chunk, message
+
+
+class Context:
+    """The node's side of its flow. `runtime` is the flow, or None when detached."""
+
+    __slots__ = ("_run", "_site", "owner", "runtime")
+
+    def __init__(self, owner: Place, runtime: Any = None) -> None:
+        self.owner = owner
+        self.runtime = runtime
+        self._site: Site | None = runtime
+        self._run: Invocation | None = None
+
+    @classmethod
+    def of_run(cls, run: Invocation, runtime: Any, site: Site) -> Context:
+        """The context of one run of a node."""
+        context = cls.__new__(cls)
+        context.owner = run.node
+        context.runtime = runtime
+        context._site = site
+        context._run = run
+        return context
+
+    @property
+    def idempotency_key(self) -> str:
+        """An id for side effects outside: the same in every attempt on the same input.
+
+        Raises:
+            RuntimeError: the context belongs to no run of a node.
+        """
+        if self._run is None:
+            msg = "only a running node has an idempotency key"
+            raise RuntimeError(msg)
+        return self._attached().idempotency_key(self._run)
+
+    @property
+    def attempt(self) -> int:
+        """How many attempts on this input were made before, from 0."""
+        return self._run.delivery.attempt if self._run is not None else 0
+
+    def outgoing_count(self) -> int:
+        """How many edges lead away from the owner."""
+        return len(self._site.places(self.owner)) if self._site is not None else 0
+
+    def successor(self, name: str) -> Place:
+        """The successor of this name. Raises `KeyError`."""
+        for place in self._attached().places(self.owner):
+            if place.name == name:
+                return place
+        msg = f"No successor named '{name}'"
+        raise KeyError(msg)
+
+    def queue_depth_in(self) -> int:
+        """Messages waiting before the owner."""
+        return self._site.depths(self.owner)[0] if self._site is not None else 0
+
+    def queue_depth_out(self) -> int:
+        """Messages waiting behind the owner."""
+        return self._site.depths(self.owner)[1] if self._site is not None else 0
+
+    async def emit(self, msg: Any, to: Targets = None) -> None:
+        """Send a value to all successors, or to some: nodes, names, or `ROOKERY` for the egress.
+
+        Raises:
+            KeyError: "Unknown target X for Y".
+            RuntimeError: the context is not attached to a running flow.
+        """
+        await self._attached().send(self._run, self.owner, msg, to)
+
+    def emit_nowait(self, msg: Any, to: Targets = None) -> None:
+        """As `emit`, at once. Raises also `asyncio.QueueFull`."""
+        self._attached().send_nowait(self._run, self.owner, msg, to)
+
+    async def fetch(self, from_: Targets = None) -> Any:
+        """The next value on the incoming edges, or on those from some nodes."""
+        return await self._attached().receive(self.owner, from_)
+
+    async def fetch_any(self, from_: Targets = None) -> Any:
+        """The same as `fetch`."""
+        return await self.fetch(from_)
+
+    def fetch_nowait(self, from_: Targets = None) -> Any:
+        """As `fetch`, at once. Raises `asyncio.QueueEmpty`."""
+        return self._attached().receive_nowait(self.owner, from_)
+
+    async def emit_chunk(
+        self,
+        *,
+        parent: Message,
+        text: str,
+        stream_id: str | None = None,
+        seq: int | None = None,
+        done: bool = False,
+        meta: Mapping[str, Any] | None = None,
+        to: Targets = None,
+    ) -> StreamChunk:
+        """Send a piece of streamed text; returns it with its number."""
+        request = ChunkRequest(parent, text, stream_id=stream_id, seq=seq, done=done, meta=meta)
+        return await self._attached().send_chunk(self._run, self.owner, request, to)
+
+    async def call_playbook(
+        self, playbook: PlaybookFactory, parent_msg: Message, *, timeout: float | None = None
+    ) -> Any:
+        """Run a subflow on a message; returns the payload of its first result.
+
+        Raises:
+            TimeoutError: after `timeout` seconds.
+            TraceCancelled: the parent's trace was cancelled.
+            FlowError: a node of the subflow failed for good.
+        """
+        from penguiflow.playbooks import call_playbook
+
+        return await call_playbook(playbook, parent_msg, timeout, runtime=self._site)
+
+    def _attached(self) -> Site:
+        if self._site is None:
+            msg = "Context is not attached to a running flow"
+            raise RuntimeError(msg)
+        return self._site
+
+
+def names_of(to: Targets) -> list[Target]:
+    """The targets as a list."""
+    if isinstance(to, (str, Node, Endpoint)):
+        return [to]
+    return list(to or ())
+
+
+def resolve(owner: Place, places: Sequence[Place], to: Targets) -> list[Place]:
+    """The places a `to` names. Raises `KeyError("Unknown target X for Y")`."""
+    if to is None:
+        return list(places)
+    resolved: list[Place] = []
+    for target in names_of(to):
+        for place in places:
+            if place is target or (isinstance(target, str) and place.name == target):
+                resolved.append(place)
+                break
+        else:
+            name = target if isinstance(target, str) else target.name
+            msg = f"Unknown target {name} for {owner.name}"
+            raise KeyError(msg)
+    return resolved
+
+
+__all__ = ["Context"]

@@ -1,0 +1,163 @@
+"""Hands FlowEvents to whoever listens: the log, the state store, the middlewares.
+
+Nothing is built for an event that nobody listens to. An exception of a listener never reaches
+the flow: it is logged on `penguiflow.core`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from penguiflow.clock import Clock
+from penguiflow.metrics import FlowEvent
+from penguiflow.state.models import StoredEvent
+from penguiflow.state.protocols import StateStore
+
+logger = logging.getLogger("penguiflow.core")
+
+_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class Middleware(Protocol):
+    """Is called with every FlowEvent, in order, awaited."""
+
+    async def __call__(self, event: FlowEvent) -> None: ...
+
+
+class Gauges(Protocol):
+    """Where the numbers of an event come from."""
+
+    def depths(self, source: Any) -> tuple[int, int, int, int]:
+        """(messages waiting before, behind, outgoing edges, maximum per edge) of a node."""
+
+    def trace_gauges(self, trace_id: str | None) -> tuple[int | None, int, bool]:
+        """(pending, running, cancelled) of a trace."""
+
+
+class Source(Protocol):
+    """A node or an endpoint."""
+
+    name: str | None
+    node_id: str
+
+
+class Events:
+    """The delivery of events of one flow."""
+
+    def __init__(
+        self,
+        gauges: Gauges,
+        *,
+        clock: Clock,
+        store: StateStore | None = None,
+        middlewares: list[Middleware] | None = None,
+        store_fails_open: bool = True,
+    ) -> None:
+        self._gauges = gauges
+        self._clock = clock
+        self.store = store
+        self.middlewares = middlewares if middlewares is not None else []
+        self._store_fails_open = store_fails_open
+        self.tenant: str | None = None
+
+    def wanted(self, level: int) -> bool:
+        """Whether anybody would see an event of this log level."""
+        return bool(self.middlewares) or self.store is not None or logger.isEnabledFor(level)
+
+    async def emit(
+        self,
+        event_type: str,
+        *,
+        level: int,
+        source: Any,
+        trace_id: str | None,
+        attempt: int = 0,
+        latency_ms: float | None = None,
+        exc: BaseException | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Build and deliver one event; awaits store and middlewares in turn.
+
+        Raises:
+            Exception: what the store raised, when the store does not fail open.
+        """
+        if not self.wanted(level):
+            return
+        event = self._build(event_type, source, trace_id, attempt, latency_ms, extra or {})
+        log_event(level, event_type, event.to_payload(), exc)
+        if self.store is not None:
+            await self._save(event)
+        for middleware in self.middlewares:
+            await _tell(middleware, event)
+
+    def _build(
+        self,
+        event_type: str,
+        source: Any,
+        trace_id: str | None,
+        attempt: int,
+        latency_ms: float | None,
+        extra: Mapping[str, Any],
+    ) -> FlowEvent:
+        depth_in, depth_out, outgoing, maxsize = self._gauges.depths(source)
+        pending, running, cancelled = self._gauges.trace_gauges(trace_id)
+        return FlowEvent(
+            event_type=event_type,
+            ts=self._clock.now(),
+            node_name=source.name,
+            node_id=source.node_id,
+            trace_id=trace_id,
+            attempt=attempt,
+            latency_ms=latency_ms,
+            queue_depth_in=depth_in,
+            queue_depth_out=depth_out,
+            outgoing_edges=outgoing,
+            queue_maxsize=maxsize,
+            trace_pending=pending,
+            trace_inflight=running,
+            trace_cancelled=cancelled,
+            extra=extra,
+            tenant=self.tenant,
+        )
+
+    async def _save(self, event: FlowEvent) -> None:
+        assert self.store is not None  # noqa: S101 - the caller asked
+        try:
+            await self.store.save_event(StoredEvent.from_flow_event(event))
+        except Exception as exc:
+            if not self._store_fails_open:
+                raise
+            failure = {"trace_id": event.trace_id, "kind": event.event_type, "exception": repr(exc)}
+            log_event(logging.ERROR, "state_store_save_failed", failure, exc)
+
+
+async def _tell(middleware: Middleware, event: FlowEvent) -> None:
+    try:
+        await middleware(event)
+    except Exception as exc:  # noqa: BLE001 - a listener must not stop the flow
+        failure = {
+            "node_name": event.node_name,
+            "node_id": event.node_id,
+            "exception": repr(exc),
+        }
+        log_event(logging.ERROR, "middleware_error", failure, exc)
+
+
+def log_event(
+    level: int, event: str, payload: Mapping[str, Any], exc: BaseException | None = None
+) -> None:
+    """One log record on `penguiflow.core`: the event's name, its payload as attributes.
+
+    A key that a log record already has is renamed with the prefix `extra_`, since logging refuses
+    it otherwise.
+    """
+    if not logger.isEnabledFor(level):
+        return
+    attributes = {
+        (f"extra_{key}" if key in _RECORD_ATTRIBUTES else key): value
+        for key, value in payload.items()
+    }
+    attributes["event"] = event
+    logger.log(level, event, extra=attributes, exc_info=exc)

@@ -1,0 +1,347 @@
+"""The flow: nodes joined by edges, run in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from penguiflow.bus import MessageBus
+from penguiflow.clock import SYSTEM_CLOCK, Clock
+from penguiflow.context import ChunkRequest, Context, Targets
+from penguiflow.endpoints import OPEN_SEA
+from penguiflow.errors import FlowError
+from penguiflow.events import Events, Middleware, log_event
+from penguiflow.floe import trace_of
+from penguiflow.graph import Adjacency, Graph
+from penguiflow.local import LocalHost
+from penguiflow.mirror import MirrorBus
+from penguiflow.node import Node
+from penguiflow.registry import ModelRegistry
+from penguiflow.state.models import RemoteBinding, StoredEvent
+from penguiflow.state.protocols import StateStore
+from penguiflow.types import Message, StreamChunk
+
+DEFAULT_QUEUE_MAXSIZE = 64
+_UNREAD_LIMIT = 1024
+"""Results that nobody fetched, beyond which a plain emit waits."""
+
+
+class PenguiFlow:
+    """A flow of nodes. `run()` starts it; `emit` puts messages in, `fetch` takes results out.
+
+    Args:
+        adjacencies: `node.to(successors)`, one per node.
+        queue_maxsize: How many messages wait on each edge; zero or less is unbounded.
+        allow_cycles: Accept cycles of any kind.
+        middlewares: Are awaited with every FlowEvent, in order.
+        emit_errors_to_rookery: A node's final `FlowError` is a result.
+        state_store: Keeps FlowEvents and remote bindings. In process it fails open.
+        message_bus: Is told of every message on an edge. It only observes and fails open.
+        name: Identifies a durable flow; by default a digest of its graph does.
+        version: Apart from other versions of the same name on the same server.
+
+    Raises:
+        CycleError: the flow contains a cycle that is not allowed.
+    """
+
+    def __init__(
+        self,
+        *adjacencies: Adjacency,
+        queue_maxsize: int = DEFAULT_QUEUE_MAXSIZE,
+        allow_cycles: bool = False,
+        middlewares: Sequence[Middleware] | None = None,
+        emit_errors_to_rookery: bool = False,
+        state_store: StateStore | None = None,
+        message_bus: MessageBus | None = None,
+        name: str | None = None,
+        version: str = "1",
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.graph = Graph(adjacencies)
+        if not allow_cycles:
+            self.graph.check_cycles()
+        self.name = name
+        self.version = version
+        self.queue_maxsize = queue_maxsize
+        self._clock = clock
+        self._host = LocalHost(
+            self.graph,
+            owner=self,
+            queue_maxsize=queue_maxsize,
+            mirror=MirrorBus(message_bus) if message_bus is not None else None,
+            emits_errors=emit_errors_to_rookery,
+            clock=clock,
+        )
+        self._events = Events(
+            self._host, clock=clock, store=state_store, middlewares=list(middlewares or [])
+        )
+        self._host.events = self._events
+        self._running = False
+        self._draining = False
+        self._external: dict[asyncio.Future[Any], str] = {}
+
+    @property
+    def registry(self) -> ModelRegistry | None:
+        """The registry of the current or last `run()`."""
+        return self._host.registry
+
+    @property
+    def emits_errors(self) -> bool:
+        """Whether a node's final `FlowError` is a result."""
+        return self._host.emits_errors
+
+    @property
+    def state_store(self) -> StateStore | None:
+        """What the flow was given as its state store."""
+        return self._events.store
+
+    @property
+    def middlewares(self) -> list[Middleware]:
+        """What is awaited with every FlowEvent."""
+        return self._events.middlewares
+
+    # Life
+
+    def run(self, *, registry: ModelRegistry | None = None) -> None:
+        """Start the workers; needs a running event loop.
+
+        Raises:
+            RuntimeError: it runs already, or nodes that validate are not in the registry.
+        """
+        if self._running:
+            msg = "PenguiFlow already running"
+            raise RuntimeError(msg)
+        asyncio.get_running_loop()
+        if registry is not None:
+            self.check_registry(registry)
+        self._running = True
+        self._host.start(registry)
+
+    def check_registry(self, registry: ModelRegistry) -> None:
+        """Raises RTE when a node that validates is not registered."""
+        missing = sorted(
+            {
+                str(node.name)
+                for node in self.graph.nodes
+                if node.policy.validate != "none" and not registry.has(str(node.name))
+            }
+        )
+        if missing:
+            msg = (
+                "ModelRegistry is missing entries for nodes requiring validation: "
+                f"{', '.join(missing)}"
+            )
+            raise RuntimeError(msg)
+
+    async def stop(self, *, drain: float | None = None) -> int:
+        """Stop the workers; idempotent. What waits on edges stays there for a later `run()`.
+
+        Args:
+            drain: Refuse input and first finish what was accepted, at most so many seconds.
+
+        Returns:
+            How many accepted messages are not finished.
+        """
+        if self._running and drain is not None:
+            self._draining = True
+            await self._drained(drain)
+        was_running, self._running = self._running, False
+        self._draining = False
+        if was_running:
+            await self._host.stop()
+            await self._cancel_external()
+        if self._host.mirror is not None:
+            await self._host.mirror.flush()
+        return self._host.unfinished()
+
+    async def _drained(self, limit: float) -> None:
+        end = self._clock.monotonic() + limit
+        while self._host.unfinished() and self._clock.monotonic() < end:
+            await self._clock.sleep(0.005)
+
+    async def _cancel_external(self) -> None:
+        tasks = list(self._external)
+        self._external.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def add_middleware(self, middleware: Middleware) -> None:
+        """Await `middleware` with every FlowEvent from now on."""
+        self._events.middlewares.append(middleware)
+
+    def on_failure(self, callback: Callable[[FlowError], None]) -> None:
+        """Call back when a node failed for good."""
+        self._host.failure_callbacks.append(callback)
+
+    # In and out
+
+    async def emit(self, msg: Any, to: Targets = None, *, trace_id: str | None = None) -> None:
+        """Put a message in, at all ingress nodes or at some; waits for room edge by edge.
+
+        With `trace_id` this opens a round trip: the message is stamped with the id, and a second
+        such emit of the same id waits until the first one's result was fetched.
+
+        Raises:
+            KeyError: "Unknown target X for OpenSea".
+            RuntimeError: the flow has no ingress; or is draining; or, with `trace_id`, stopped.
+            TypeError: with `trace_id`, a value that cannot be stamped.
+        """
+        self._refuse_when_draining()
+        if trace_id is not None:
+            await self._emit_scoped(msg, to, trace_id)
+            return
+        own = trace_of(msg)
+        host = self._host
+        if host.repeats_hops(msg, own):
+            return
+        egress = host.edges.egress
+        if self.queue_maxsize > 0 and len(egress) >= _UNREAD_LIMIT:
+            await egress.wait_below(max(_UNREAD_LIMIT, 4 * self.queue_maxsize))
+        await host.spread(None, OPEN_SEA, msg, to, own)
+
+    async def _emit_scoped(self, msg: Any, to: Targets, trace_id: str) -> None:
+        self._require_running()
+        host, trips = self._host, self._host.round_trips
+        stamped = trips.stamp(msg, trace_id)
+        await trips.begin(trace_id)
+        try:
+            if host.repeats_hops(stamped, trace_id):
+                trips.release(trace_id)
+            else:
+                await host.spread(None, OPEN_SEA, stamped, to, trace_id)
+        except BaseException:
+            trips.release(trace_id)
+            raise
+
+    def emit_nowait(self, msg: Any, to: Targets = None, *, trace_id: str | None = None) -> None:
+        """Put a message in at once. Raises `asyncio.QueueFull`, and RTE with a `trace_id`."""
+        if trace_id is not None:
+            problem = "emit_nowait does not support trace_id; use emit"
+            raise RuntimeError(problem)
+        self._refuse_when_draining()
+        if not self._host.repeats_hops(msg, trace_of(msg)):
+            self._host.send_nowait(None, OPEN_SEA, msg, to)
+
+    async def fetch(self, from_: Targets = None, *, trace_id: str | None = None) -> Any:
+        """The next result: of any trace, of the egress edges from some nodes, or of one trace.
+
+        Raises:
+            RuntimeError: the flow has no egress, or stopped meanwhile; or `from_` is used in a
+                flow with scoped calls.
+            TraceCancelled: the trace was cancelled.
+        """
+        edges, trips = self._host.edges, self._host.round_trips
+        edges.require_egress()
+        if from_ is not None:
+            if trace_id is not None or trips.used:
+                msg = "fetch(from_=...) cannot be used in a flow with trace-scoped calls"
+                raise RuntimeError(msg)
+            return await trips.fetch_any(edges.egress_from(from_))
+        if trace_id is not None:
+            return await trips.fetch(trace_id, running=self._running)
+        return await trips.fetch_any(None)
+
+    async def fetch_any(self, from_: Targets = None, *, trace_id: str | None = None) -> Any:
+        """The same as `fetch`."""
+        return await self.fetch(from_, trace_id=trace_id)
+
+    def _require_running(self) -> None:
+        if not self._running:
+            msg = "PenguiFlow is not running"
+            raise RuntimeError(msg)
+
+    def _refuse_when_draining(self) -> None:
+        if self._draining:
+            msg = "PenguiFlow is draining; it takes no input"
+            raise RuntimeError(msg)
+
+    async def cancel(self, trace_id: str) -> bool:
+        """Cancel a trace: drop what waits, cancel what runs; does not wait for its end.
+
+        Returns:
+            False when nothing of the trace is queued, running or unread.
+
+        Raises:
+            RuntimeError: the flow is not running.
+        """
+        self._require_running()
+        return await self._host.cancel(trace_id)
+
+    def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
+        """The event that a cancel of the trace sets."""
+        return self._host.ensure_trace_event(trace_id)
+
+    async def emit_chunk(
+        self,
+        *,
+        parent: Message,
+        text: str,
+        stream_id: str | None = None,
+        seq: int | None = None,
+        done: bool = False,
+        meta: Mapping[str, Any] | None = None,
+        to: Targets = None,
+    ) -> StreamChunk:
+        """Send a piece of streamed text into the flow; see `Context.emit_chunk`."""
+        request = ChunkRequest(parent, text, stream_id=stream_id, seq=seq, done=done, meta=meta)
+        return await self._host.send_chunk(None, OPEN_SEA, request, to)
+
+    # Store and remote calls
+
+    async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
+        """The stored events of a trace. Raises RTE without a state store."""
+        if self._events.store is None:
+            msg = "PenguiFlow was created without a state_store"
+            raise RuntimeError(msg)
+        return await self._events.store.load_history(trace_id)
+
+    async def save_remote_binding(self, binding: RemoteBinding) -> None:
+        """Keep which remote task works for a trace; no-op without a store; failure is logged."""
+        if self._events.store is None:
+            return
+        try:
+            await self._events.store.save_remote_binding(binding)
+        except Exception as exc:  # noqa: BLE001 - the mirror's store fails open
+            failure = {
+                "key": (binding.trace_id, binding.context_id, binding.task_id),
+                "agent_url": binding.agent_url,
+                "exception": repr(exc),
+            }
+            log_event(logging.ERROR, "state_store_binding_failed", failure, exc)
+
+    def register_external_task(self, trace_id: str, future: asyncio.Future[Any]) -> None:
+        """Let `stop()` cancel and await this task or future."""
+        self._external[future] = trace_id
+        future.add_done_callback(lambda done: self._external.pop(done, None))
+
+    async def record_remote_event(
+        self,
+        *,
+        event: str,
+        node: Node,
+        context: Context,  # noqa: ARG002 - part of the contract
+        trace_id: str | None,
+        latency_ms: float | None,
+        level: int = logging.INFO,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Emit a FlowEvent about a remote call."""
+        await self._events.emit(
+            event,
+            level=level,
+            source=node,
+            trace_id=trace_id,
+            latency_ms=latency_ms,
+            extra=extra,
+        )
+
+
+def create(*adjacencies: Adjacency, **options: Any) -> PenguiFlow:
+    """A flow from `node.to(successors)`, one per node; options as of `PenguiFlow`."""
+    return PenguiFlow(*adjacencies, **options)
+
+
+__all__ = ["DEFAULT_QUEUE_MAXSIZE", "PenguiFlow", "create"]

@@ -1,0 +1,94 @@
+"""One node working on one delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Protocol
+
+from penguiflow.node import Node
+from penguiflow.types import Message
+
+
+class Delivery(Protocol):
+    """A message handed to a node, to be settled exactly once, by `penguiflow.settle` alone."""
+
+    value: Any
+    """What the node is given: a `Message` or any other value."""
+    trace_id: str | None
+    attempt: int
+    """How many attempts were made before, from 0."""
+
+    @property
+    def input_id(self) -> str:
+        """The identity of the input, the same in every attempt."""
+
+    async def ack(self) -> None:
+        """Settle for good."""
+
+    async def nak(self, delay: float = 0.0, *, attempted: bool = True) -> None:
+        """Deliver again after `delay` seconds; `attempted` counts this try as an attempt."""
+
+    async def term(self, reason: str) -> None:
+        """Settle for good as not processable."""
+
+
+class Invocation:
+    """The run of one delivery: who works on it, whether it was cancelled, what it holds."""
+
+    __slots__ = (
+        "_cancelled",
+        "_closed",
+        "delivery",
+        "node",
+        "outputs",
+        "parked",
+        "started",
+        "task",
+    )
+
+    def __init__(self, node: Node, delivery: Delivery, task: asyncio.Task[Any]) -> None:
+        self.node = node
+        self.delivery = delivery
+        self.task = task
+        self.started = 0.0
+        self.outputs: list[Any] = []
+        """What a durable node emitted and holds back until its record is committed."""
+        self.parked = False
+        self._cancelled = False
+        self._closed = False
+
+    @property
+    def trace_id(self) -> str | None:
+        return self.delivery.trace_id
+
+    @property
+    def message(self) -> Message | None:
+        value = self.delivery.value
+        return value if isinstance(value, Message) else None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the trace was cancelled under this run."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Cancel the run because its trace was cancelled. Idempotent."""
+        if not self._cancelled and not self._closed:
+            self._cancelled = True
+            self.task.cancel()
+
+    def close(self) -> None:
+        """The run has its outcome; a cancel comes too late for it."""
+        self._closed = True
+
+    async def absorb_cancel(self) -> None:
+        """Take back the cancellation of the task, so that the worker goes on.
+
+        The cancel may have come when the run no longer awaited anything: then it would strike
+        the worker's next await, and is caught here instead.
+        """
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        if self.task.uncancel() > 0:  # the worker itself is being stopped as well
+            raise asyncio.CancelledError

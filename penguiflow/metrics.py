@@ -1,0 +1,109 @@
+"""What a flow tells about itself: one `FlowEvent` per step of a node's life."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+_SCALARS = (str, int, float, bool)
+
+
+@dataclass(frozen=True)
+class FlowEvent:
+    """One step: `ts` is Unix time in seconds, `latency_ms` milliseconds, `attempt` counts from 0.
+
+    `event_id`, `seq` (order within the trace) and `tenant` are set by durable flows.
+    """
+
+    event_type: str
+    ts: float
+    node_name: str | None
+    node_id: str | None
+    trace_id: str | None
+    attempt: int
+    latency_ms: float | None
+    queue_depth_in: int
+    queue_depth_out: int
+    outgoing_edges: int
+    queue_maxsize: int
+    trace_pending: int | None
+    trace_inflight: int
+    trace_cancelled: bool
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    event_id: str | None = None
+    seq: int | None = None
+    tenant: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
+
+    @property
+    def queue_depth(self) -> int:
+        """Messages waiting before and behind the node."""
+        return self.queue_depth_in + self.queue_depth_out
+
+    @property
+    def error_payload(self) -> Mapping[str, Any] | None:
+        """The payload of the `FlowError`, on `node_failed`."""
+        payload = self.extra.get("flow_error")
+        return payload if isinstance(payload, Mapping) else None
+
+    def to_payload(self) -> dict[str, Any]:
+        """A flat dict for logs and stores."""
+        payload: dict[str, Any] = {
+            "ts": self.ts,
+            "event": self.event_type,
+            "node_name": self.node_name,
+            "node_id": self.node_id,
+            "trace_id": self.trace_id,
+            "latency_ms": self.latency_ms,
+            "q_depth_in": self.queue_depth_in,
+            "q_depth_out": self.queue_depth_out,
+            "q_depth_total": self.queue_depth,
+            "outgoing": self.outgoing_edges,
+            "queue_maxsize": self.queue_maxsize,
+            "attempt": self.attempt,
+            "trace_inflight": self.trace_inflight,
+            "trace_cancelled": self.trace_cancelled,
+        }
+        if self.trace_id is not None:
+            payload["trace_pending"] = self.trace_pending
+        for key, value in (("event_id", self.event_id), ("seq", self.seq), ("tenant", self.tenant)):
+            if value is not None:
+                payload[key] = value
+        payload.update(self.extra)
+        return payload
+
+    def metric_samples(self) -> dict[str, float]:
+        """The event's numbers, for a metrics backend."""
+        samples = {
+            "queue_depth_in": float(self.queue_depth_in),
+            "queue_depth_out": float(self.queue_depth_out),
+            "queue_depth_total": float(self.queue_depth),
+            "attempt": float(self.attempt),
+            "trace_inflight": float(self.trace_inflight),
+            "trace_cancelled": 1.0 if self.trace_cancelled else 0.0,
+        }
+        if self.trace_pending is not None:
+            samples["trace_pending"] = float(self.trace_pending)
+        if self.latency_ms is not None:
+            samples["latency_ms"] = float(self.latency_ms)
+        return samples
+
+    def tag_values(self) -> dict[str, str]:
+        """The event's labels: type, node, trace and the scalar extras, as strings."""
+        tags = {"event_type": self.event_type}
+        for key, value in (
+            ("node_name", self.node_name),
+            ("node_id", self.node_id),
+            ("trace_id", self.trace_id),
+        ):
+            if value is not None:
+                tags[key] = value
+        tags.update({k: str(v) for k, v in self.extra.items() if isinstance(v, _SCALARS)})
+        return tags
+
+
+__all__ = ["FlowEvent"]
