@@ -115,7 +115,7 @@ class Environment(NamedTuple):
 
     @property
     def unfinished(self) -> Path:
-        """Stands while packages are being replaced; whoever finds it starts over, from nothing."""
+        """Stands while pip is at work; whoever finds it later starts over, from nothing."""
         return self.folder / "bootstrap.unfinished"
 
     def installed(self, key: str) -> set[str] | None:
@@ -240,12 +240,13 @@ def require_venv_modules() -> None:
 
 
 def install(environment: Environment, arguments: list[str], lock: int, log: Path) -> None:
-    """Installs with pip, and marks the environment while packages are being replaced."""
+    """Installs with pip. Unless that came to an end, the environment is marked as unfinished."""
+    replacing = False
 
     def on_line(line: str) -> None:
+        nonlocal replacing
         if line.startswith("Installing collected packages:"):
-            # Only from here on does pip change the environment; a failed download leaves it whole.
-            environment.unfinished.touch()
+            replacing = True
             count = line.count(",") + 1
             say(f"  installing {count} packages")
         elif line.startswith("Downloading ") and ".metadata" not in line:
@@ -253,7 +254,13 @@ def install(environment: Environment, arguments: list[str], lock: int, log: Path
 
     pip = [str(environment.python), "-I", "-u", "-m", "pip", "install", "--no-input"]
     quiet = ["--disable-pip-version-check", "--progress-bar", "off"]
-    run(pip + quiet + arguments, lock, log, on_line)
+    environment.unfinished.touch()
+    try:
+        run(pip + quiet + arguments, lock, log, on_line)
+    except Refused:
+        if not replacing:  # a failed download leaves the environment as it was
+            environment.unfinished.unlink()
+        raise
 
 
 def prepare(project: Path, environment: Environment, extras: list[str]) -> None:
