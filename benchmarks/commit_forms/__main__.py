@@ -1,4 +1,4 @@
-"""python -m benchmarks.commit_forms hops|memory|restart|window|chaos|all"""
+"""python -m benchmarks.commit_forms hops|memory|restart|window|replicas|chaos|all"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import uvloop
 
-from . import chaos, hops, memory, window
+from . import chaos, hops, memory, replicas, window
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -19,13 +19,16 @@ async def run(options: argparse.Namespace) -> None:
         await memory.run(options.records, "all" if every else options.what)
     if every or options.what == "window":
         await window.run()
+    if every or options.what == "replicas":
+        await replicas.run()
     if every or options.what == "chaos":
         await chaos.run(options.seed, options.designs, options.traces, options.seconds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.commit_forms", description=__doc__)
-    parser.add_argument("what", choices=["hops", "memory", "restart", "window", "chaos", "all"])
+    tables = ["hops", "memory", "restart", "window", "replicas", "chaos", "all"]
+    parser.add_argument("what", choices=tables)
     parser.add_argument("--messages", type=int, default=20_000, help="per form, in hops")
     parser.add_argument("--records", type=int, default=100_000, help="live records, in memory")
     parser.add_argument("--seed", type=int, default=11, help="of the faults, in chaos")

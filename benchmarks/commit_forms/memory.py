@@ -15,21 +15,29 @@ from .tables import table
 
 PAYLOAD = b"x" * 256
 PER_TRACE = 10
+REST = 30.0
 
 
 @dataclass(frozen=True)
 class Sample:
+    """Bytes per record, and seconds."""
+
     name: str
-    filled: float
-    """RSS per record after the writes, with what the writes left behind."""
+    rss: float
+    """After the writes, with what the writes left behind."""
+    heap: float
+    """Alive at that moment, after a garbage collection."""
+    rested: float
+    """Alive after a rest: the server lets go of block caches nobody asked for."""
     loaded: float
-    """RSS per record after a restart."""
+    """RSS after a restart."""
     disk: float
-    restarts: list[float]
     writes: float
+    restarts: list[float]
 
 
 async def write_trace(client: Client, form: Form, trace: str, edges: bool) -> None:
+    """One input and nine results of it; with edges, a message for each."""
     root = record_subject(trace, "in", "0")
     verdict, answer = await form.write(client, root, PAYLOAD, None)
     assert verdict is forms.Verdict.COMMITTED, answer
@@ -62,17 +70,20 @@ async def first_ack(server: Server, form: Form, trace: str) -> float:
 
 
 async def measure(form: Form, records: int, edges: bool = False) -> Sample:
-    with running_server() as server:
+    with running_server(profile=True) as server:
         client = await Client(timeout=20).connect(server.url)
         await form.create(client)
-        base, began = server.rss_bytes(), time.time()
+        base, base_heap, began = server.rss_bytes(), server.heap_bytes(), time.time()
         traces = records // PER_TRACE
         for start in range(0, traces, 50):
             batch = range(start, min(start + 50, traces))
             await asyncio.gather(*[write_trace(client, form, f"{i:032x}", edges) for i in batch])
         writes = records * (2 if edges else 1) / (time.time() - began)
-        filled, disk = server.rss_bytes() - base, server.disk_bytes()
+        rss, disk = server.rss_bytes() - base, server.disk_bytes()
+        heap = server.heap_bytes() - base_heap
         await client.close()
+        await asyncio.sleep(REST)
+        rested = server.heap_bytes() - base_heap
         restarts, loaded = [], []
         for n in range(3):
             server.kill()
@@ -80,11 +91,13 @@ async def measure(form: Form, records: int, edges: bool = False) -> Sample:
             loaded.append(server.rss_bytes() - base)
         return Sample(
             form.name + (", each with its edge waiting" if edges else ""),
-            filled / records,
+            rss / records,
+            heap / records,
+            rested / records,
             statistics.median(loaded) / records,
             disk / records,
-            restarts,
             writes,
+            restarts,
         )
 
 
@@ -94,16 +107,17 @@ async def run(records: int = 100_000, what: str = "all") -> None:
     samples += [await measure(form, records) for form in (forms.F2, forms.F3, forms.F3X, forms.F4)]
     if what in ("memory", "all"):
         print(f"\n### Memory: {records:,} live records of 256 B, bytes per record\n")
+        head = ["form", "RSS after writing", "live heap", f"live heap {REST:.0f} s later"]
+        head += ["RSS after restart", "disk", "writes/s"]
         rows = [
-            [s.name, f"{s.filled:.0f}", f"{s.loaded:.0f}", f"{s.disk:.0f}", f"{s.writes:,.0f}"]
+            [s.name] + [f"{n:,.0f}" for n in (s.rss, s.heap, s.rested, s.loaded, s.disk, s.writes)]
             for s in samples
         ]
-        head = ["form", "RSS after writing", "RSS after restart", "disk", "writes/s"]
         print(table(head, rows))
     if what in ("restart", "all"):
         print(f"\n### Restart: kill -9 with {records:,} live records, seconds to the first ack\n")
         rows = [
-            [s.name, f"{statistics.median(s.restarts):.2f}", *[f"{t:.2f}" for t in s.restarts]]
+            [s.name, *[f"{t:.2f}" for t in (statistics.median(s.restarts), *s.restarts)]]
             for s in samples
         ]
         print(table(["form", "median", "first", "second", "third"], rows))

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from nats.js.api import DiscardPolicy
+from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.errors import APIError
 
 from . import forms
@@ -216,6 +216,7 @@ async def answers() -> list[list[str]]:
         await fences(probe)
         await limits(probe)
         await retries(probe)
+        await traps(probe)
         await client.close()
         return probe.rows
 
@@ -272,3 +273,32 @@ async def retries(probe: Probe) -> None:
     await probe.say("F2 with a message id: the same again", RECORD, {EXPECTED: "0"} | ident)
     await probe.client.api(f"STREAM.DELETE.{LOG}")
     await probe.say("no such stream", RECORD, expects(source))
+
+
+async def traps(probe: Probe) -> None:
+    """Writes that look fenced and are not."""
+    source = await probe.fresh()
+    lower = {name.lower(): value for name, value in expects(Input(ROOT, 99)).items()}
+    await probe.say("header names in lower case, wrong sequence", RECORD, lower)
+    await probe.say(
+        "0 expected on a subject of no stream", RECORD + "1", expects(Input("no.such", 0))
+    )
+    ident = expects(source) | {MSG_ID: RECORD}
+    await probe.say("F3x with a message id", RECORD + "2", ident)
+    await probe.client.api(f"STREAM.PURGE.{LOG}", {"filter": RECORD + "2"})
+    await probe.say("the record removed, the same again: nothing is stored", RECORD + "2", ident)
+    await probe.client.api(f"STREAM.DELETE.{LOG}")
+    config = StreamConfig(
+        name=LOG, subjects=["rec.>"], discard=DiscardPolicy.NEW, max_msgs_per_subject=1
+    )
+    await probe.js.add_stream(config)
+    for title in ("without `discard_new_per_subject`: first", "the second replaces it"):
+        await probe.say(title, RECORD, {})
+    await probe.client.api(f"STREAM.DELETE.{LOG}")
+    await forms.F2.create(probe.client)
+    for _ in range(3):
+        await probe.client.write(RECORD, b"x", None)
+    await probe.js.update_stream(forms.F3X.log())
+    left = (await probe.client.api(f"STREAM.INFO.{LOG}"))["state"]["messages"]
+    title = "a plain stream with 3 messages on one subject, updated to F3x"
+    probe.rows.append([title, f"ok, {left} message left", "-"])
