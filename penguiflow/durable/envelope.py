@@ -1,0 +1,282 @@
+"""The envelope: what one entry of the log holds. Field by field in `docs/envelope.md`.
+
+The structs are arrays on the wire. They change only by new fields at the end, with defaults: an
+older reader skips what it does not know, a newer one fills in what is missing. Anything else, a
+new outcome included, takes a new `VERSION`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from penguiflow.durable import weight as share
+from penguiflow.durable.wire_errors import (
+    EnvelopeTooNew,
+    MalformedEnvelope,
+    NotEncodable,
+    WireError,
+)
+
+VERSION: Final = 1
+
+OK: Final = "ok"
+"""The node returned; `outputs` are what it emitted."""
+FAILED: Final = "failed"
+"""The node used up its attempts; `error` says why."""
+CANCELLED: Final = "cancelled"
+"""The trace was cancelled before this input was processed."""
+EXPIRED: Final = "expired"
+"""The deadline passed; the outputs are the answer to that."""
+DEAD: Final = "dead"
+"""The input could not be processed at all; `error` says why."""
+OUTCOMES: Final = frozenset((OK, FAILED, CANCELLED, EXPIRED, DEAD))
+
+EGRESS: Final = "@egress"
+"""The target that is not a node: the way out of the flow."""
+
+VALUE: Final = 0
+"""`Output.kind`: any value, packed by the codec."""
+MESSAGE: Final = 1
+"""`Output.kind`: a `Message`; its own fields lie beside the packed payload."""
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""No server takes more in one message."""
+MAX_TEXT: Final = 4096
+"""Characters of any one name or id."""
+MAX_DEPTH: Final = 32
+"""Containers inside each other in `error`."""
+
+NONE: Final = Raw(b"\xc0")
+"""The packed None, for a field that holds packed data and is not used."""
+
+
+class Output(Struct, array_like=True, frozen=True):
+    """One value that a node emitted."""
+
+    payload: Raw
+    """The value, packed by `ValueCodec`; of a `Message`, its payload."""
+    targets: tuple[str, ...]
+    """Names of the nodes it is for, or `EGRESS`."""
+    kind: int = VALUE
+    trace_id: str = ""
+    """The `Message`'s own trace id; of any other value, the trace that it was emitted in."""
+    # The rest belongs to kind MESSAGE.
+    tenant: str = ""
+    topic: str | None = None
+    priority: int = 0
+    ts: float = 0.0
+    deadline_s: float | None = None
+    meta: Raw = NONE
+    """The packed `meta`. msgspec reads no `Raw | None`, so unused is a packed None."""
+
+
+class Envelope(Struct, array_like=True, frozen=True, kw_only=True):
+    """What became of one input, or what a client submitted."""
+
+    v: int = VERSION
+    tenant: str
+    flow: str
+    trace: str
+    """The user's trace id, verbatim."""
+    node: str = ""
+    """Who produced this; empty for an ingress."""
+    input: str = ""
+    """The id of the input that this answers; for an ingress, of the submission."""
+    outcome: str = OK
+    outputs: tuple[Output, ...] = ()
+    expanded: bool = False
+    """Whether the outputs are written as entries of their own."""
+    weight: str = share.WHOLE
+    """The share of the submission that the input carries (`penguiflow.durable.weight`)."""
+    client: str = ""
+    """Token of the client that submitted, for hints."""
+    error: dict[str, Any] | None = None
+    """`FlowError.to_payload()`. What cannot travel in it is replaced by its `repr`."""
+    worker: str = ""
+    attempt: int = 0
+    """How many attempts were made before the one that ended so."""
+    delivered: int = 0
+    """How often the log had delivered the input."""
+    started: float = 0.0
+    """When the attempt started, seconds since the epoch."""
+    duration: float = 0.0
+    """Seconds that the attempt took."""
+    submitted: float = 0.0
+    """When the submission was made, seconds since the epoch by the client's clock."""
+    budget: float | None = None
+    """Seconds from `submitted` to the deadline; free of any difference between clocks."""
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+class _Probe(Struct, array_like=True, frozen=True):
+    v: int
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Envelope)
+_PROBE = msgspec.msgpack.Decoder(_Probe)
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The bytes of an envelope.
+
+    Raises:
+        NotEncodable: a name is no Unicode or too long, or the whole is too large.
+    """
+    if envelope.error is not None:
+        plain = _plain(envelope.error, 0)
+        envelope = msgspec.structs.replace(envelope, error=plain)
+    try:
+        data = _ENCODER.encode(envelope)
+    except (TypeError, OverflowError, UnicodeEncodeError) as exc:
+        raise _unwritable(str(exc)) from exc
+    # A small whole has no large part, so most envelopes are not looked at again.
+    if len(data) > MAX_TEXT or envelope.weight != share.WHOLE:
+        reason = _objection(envelope, len(data))
+        if reason is not None:
+            raise _unwritable(reason)
+    return data
+
+
+def decode(data: bytes) -> Envelope:
+    """The envelope behind the bytes.
+
+    Raises:
+        MalformedEnvelope: the bytes are no envelope.
+        EnvelopeTooNew: a later version wrote them.
+    """
+    if len(data) > MAX_BYTES:
+        raise MalformedEnvelope(_too_large(len(data)))
+    try:
+        envelope = _DECODER.decode(data)
+    except _BROKEN as exc:
+        raise _refusal(data, exc) from exc
+    if envelope.v != VERSION:
+        raise _version_refused(envelope.v)
+    reason = _objection(envelope, len(data)) or _nonsense(envelope)
+    if reason is not None:
+        raise MalformedEnvelope(reason)
+    return envelope
+
+
+def _unwritable(reason: str) -> NotEncodable:
+    return NotEncodable("a field of the envelope", reason)
+
+
+def _too_large(size: int) -> str:
+    return f"{size} bytes exceed the limit of {MAX_BYTES}"
+
+
+def _refusal(data: bytes, exc: Exception) -> WireError:
+    """Why the bytes could not be read: a later version may have changed everything but `v`."""
+    try:
+        version = _PROBE.decode(data).v
+    except _BROKEN:
+        version = VERSION
+    if version != VERSION:
+        return _version_refused(version)
+    if isinstance(exc, RecursionError):
+        return MalformedEnvelope("nested too deeply")
+    return MalformedEnvelope(str(exc))
+
+
+def _version_refused(version: int) -> WireError:
+    if version > VERSION:
+        return EnvelopeTooNew(version, VERSION)
+    return MalformedEnvelope(f"version {version} does not exist")
+
+
+def _objection(envelope: Envelope, size: int) -> str | None:
+    """What neither a writer may write nor a reader accept."""
+    if size > MAX_BYTES:
+        return _too_large(size)
+    if envelope.weight != share.WHOLE:
+        try:
+            if not 0 < share.parse(envelope.weight) <= 1:
+                return f"weight {envelope.weight[:40]} is not between 0 and 1"
+        except ValueError as exc:
+            return str(exc)
+    if size > MAX_TEXT:
+        for name in _TEXT_FIELDS:
+            text = getattr(envelope, name)
+            if text is not None and len(text) > MAX_TEXT:
+                return f"{name} is longer than {MAX_TEXT} characters"
+    return None
+
+
+def _nonsense(envelope: Envelope) -> str | None:
+    """What no writer of this version writes."""
+    if envelope.outcome not in OUTCOMES:
+        return f"unknown outcome {envelope.outcome[:40]!r}"
+    if envelope.attempt < 0 or envelope.delivered < 0:
+        return "a count is negative"
+    times = envelope.started + envelope.duration + envelope.submitted
+    if not math.isfinite(times) or (envelope.budget is not None and math.isnan(envelope.budget)):
+        return "a time is no number"
+    if envelope.error is not None and _deeper(envelope.error, MAX_DEPTH):
+        return "error is nested too deeply"
+    for output in envelope.outputs:
+        if output.kind not in (VALUE, MESSAGE):
+            return f"unknown kind {output.kind} of an output"
+    return None
+
+
+_TEXT_FIELDS = (
+    "tenant", "flow", "trace", "node", "input", "client", "worker", "traceparent", "tracestate",
+)  # fmt: skip
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        return levels == 0 or any(_deeper(item, levels - 1) for item in value.values())
+    if isinstance(value, list | tuple):
+        return levels == 0 or any(_deeper(item, levels - 1) for item in value)
+    return False
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """An error's payload as plain data: an error must never be lost because of its details."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return int(value)
+    if depth < MAX_DEPTH:
+        if isinstance(value, dict):
+            return {_text(key): _plain(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [_plain(item, depth + 1) for item in value]
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:  # noqa: BLE001 - a foreign `__repr__` must not cost us the error
+        text = f"<{type(value).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+__all__ = [
+    "CANCELLED",
+    "DEAD",
+    "EGRESS",
+    "EXPIRED",
+    "FAILED",
+    "MESSAGE",
+    "OK",
+    "OUTCOMES",
+    "VALUE",
+    "VERSION",
+    "Envelope",
+    "EnvelopeTooNew",
+    "MalformedEnvelope",
+    "Output",
+    "decode",
+    "encode",
+]

@@ -1,0 +1,185 @@
+"""How values of a class are packed: models, dataclasses, structs, enums, and `FlowError`.
+
+A value is taken apart by its fields, and each field's value is packed by its own type. So a field
+keeps what it holds: a subclass where the annotation names the base, a tuple where it says
+`Sequence`, a model where it says `Any`. Serialisers, aliases and `exclude` of a model are for
+other formats and play no part, except for a field whose value has no form of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from enum import Enum, Flag
+from typing import Any
+
+import msgspec
+from msgspec.msgpack import Ext
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
+
+from penguiflow.durable import extension
+from penguiflow.durable.packing import Handler, Packer, TooDeep, check_depth, encode
+from penguiflow.durable.typemap import TypeMap, can_travel, type_name
+from penguiflow.durable.wire_errors import NotEncodable
+from penguiflow.errors import FlowError
+
+
+class Learner:
+    """Makes the handler of a type when a packer meets it for the first time."""
+
+    def __init__(self, types: TypeMap) -> None:
+        self._types = types
+
+    def __call__(self, packer: Packer, kind: type) -> Handler:
+        if kind is FlowError:
+            return _FlowErrors(packer).pack
+        if not can_travel(kind):
+            raise NotEncodable(type_name(kind), _hint(kind))
+        if not self._types.knows(kind):
+            hint = "its name does not lead back to it: define it at the top level of a module"
+            raise NotEncodable(type_name(kind), hint)
+        if issubclass(kind, Enum):
+            return _Enums(kind).pack
+        if issubclass(kind, BaseModel):
+            return _Models(packer, kind).pack
+        if issubclass(kind, msgspec.Struct):
+            return _Structs(packer, kind).pack
+        return _Dataclasses(packer, kind).pack
+
+
+class _Models:
+    """Packs the instances of one pydantic model."""
+
+    def __init__(self, packer: Packer, kind: type[BaseModel]) -> None:
+        self._packer = packer
+        self._name = type_name(kind)
+        self._fields = frozenset(kind.model_fields)
+
+    def pack(self, value: BaseModel, depth: int) -> Ext:
+        check_depth(depth)
+        packer = self._packer
+        state: Mapping[str, Any] = value.__dict__
+        extra = value.__pydantic_extra__
+        if extra or state.keys() != self._fields:  # a cached property lies there as well
+            state = {name: state[name] for name in type(value).model_fields if name in state}
+            state |= extra or {}
+        if not packer.scalars.issuperset(map(type, state.values())):
+            state = self._convert(value, state, depth)
+        body: list[Any] = [self._name, state]
+        if len(value.model_fields_set) < len(state):
+            body.append(sorted(state.keys() - value.model_fields_set))
+        return Ext(extension.MODEL, encode(body))
+
+    def _convert(self, value: BaseModel, state: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        try:
+            return self._packer.fields(state.items(), depth)
+        except TooDeep:
+            raise
+        except NotEncodable as error:
+            refused = error
+        foreign = [name for name in state if not self._has_form(state[name], depth)]
+        forms = _json_forms(value, state, foreign)
+        if forms is None:
+            raise refused
+        return self._packer.fields({**state, **forms}.items(), depth)
+
+    def _has_form(self, value: Any, depth: int) -> bool:
+        try:
+            self._packer.convert(value, depth + 1)
+        except NotEncodable:
+            return False
+        return True
+
+
+def _json_forms(
+    value: BaseModel, state: Mapping[str, Any], names: list[str]
+) -> dict[str, Any] | None:
+    """The model's own JSON form of these fields (a path, a URL, an array with a serialiser), or
+    None if it does not read back as the same: a secret writes stars."""
+    kind = type(value)
+    try:
+        forms = value.model_dump(mode="json", include=set(names), round_trip=True, by_alias=False)
+        again = kind.model_validate({**state, **forms}, by_alias=False, by_name=True)
+        same = all(getattr(again, name) == state[name] for name in names)
+    except (PydanticSerializationError, ValueError, TypeError):
+        return None
+    return forms if same and forms.keys() == set(names) else None
+
+
+class _Dataclasses:
+    """Packs the instances of one dataclass: the fields that its constructor takes."""
+
+    def __init__(self, packer: Packer, kind: Any) -> None:
+        self._packer = packer
+        self._name = type_name(kind)
+        self._fields = [field.name for field in dataclasses.fields(kind) if field.init]
+
+    def pack(self, value: Any, depth: int) -> Ext:
+        check_depth(depth)
+        state = {name: getattr(value, name) for name in self._fields}
+        if not self._packer.scalars.issuperset(map(type, state.values())):
+            state = self._packer.fields(state.items(), depth)
+        return Ext(extension.DATACLASS, encode([self._name, state]))
+
+
+class _Structs:
+    """Packs the instances of one msgspec struct."""
+
+    def __init__(self, packer: Packer, kind: type[msgspec.Struct]) -> None:
+        self._packer = packer
+        self._name = type_name(kind)
+        self._fields = kind.__struct_fields__
+
+    def pack(self, value: msgspec.Struct, depth: int) -> Ext:
+        check_depth(depth)
+        state = {name: getattr(value, name) for name in self._fields}
+        if not self._packer.scalars.issuperset(map(type, state.values())):
+            state = self._packer.fields(state.items(), depth)
+        return Ext(extension.STRUCT, encode([self._name, state]))
+
+
+class _Enums:
+    """Packs the members of one enum, by name: a value may be anything, and may change."""
+
+    def __init__(self, kind: type[Enum]) -> None:
+        self._name = type_name(kind)
+        self._by_number = issubclass(kind, Flag)
+
+    def pack(self, value: Enum, depth: int) -> Ext:
+        member = value.value if self._by_number else value.name
+        return Ext(extension.ENUM, encode([self._name, member]))
+
+
+class _FlowErrors:
+    """Packs errors. What cannot travel in the metadata becomes its `repr`: an error must arrive."""
+
+    def __init__(self, packer: Packer) -> None:
+        self._packer = packer
+
+    def pack(self, value: FlowError, depth: int) -> Ext:
+        check_depth(depth)
+        metadata = dict(self._details(value.metadata.items(), depth + 1))
+        names = (value.code, value.message, value.trace_id, value.node_name, value.node_id)
+        texts = [None if text is None else self._packer.convert(str(text), depth) for text in names]
+        body = [*texts, value.exception_type, metadata]
+        return Ext(extension.ERROR, encode(body))
+
+    def _details(
+        self, metadata: Iterable[tuple[Any, Any]], depth: int
+    ) -> Iterable[tuple[str, Any]]:
+        for key, detail in metadata:
+            try:
+                yield str(key), self._packer.convert(detail, depth)
+            except NotEncodable:
+                yield str(key), self._packer.convert(repr(detail), depth)
+
+
+def _hint(kind: type) -> str:
+    if issubclass(kind, BaseException):
+        return "raise it, or carry a FlowError"
+    if issubclass(kind, bytearray | memoryview):
+        return "use bytes"
+    if issubclass(kind, str | int | float | bytes | list | dict | tuple | set | frozenset):
+        return "use the plain builtin type, a dataclass or a pydantic model"
+    return "use a pydantic model, a dataclass or a builtin type"

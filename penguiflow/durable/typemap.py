@@ -1,0 +1,169 @@
+"""Which types a value may be of. Finds them by name, and imports nothing to do so."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from typing import Any
+
+from msgspec import Struct
+from pydantic import BaseModel
+
+from penguiflow import types as own_types
+from penguiflow.durable.wire_errors import UnknownType
+from penguiflow.node import Node
+from penguiflow.registry import ModelRegistry
+
+_HINT = (
+    "import its module in the worker, or name the type in the annotations of a node or in the "
+    "registry"
+)
+_MAIN = "__main__"
+
+
+def type_name(kind: type) -> str:
+    """The name under which a type travels."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def can_travel(kind: object) -> bool:
+    """Whether values of this type are packed by field: a model, a dataclass, a struct, an enum."""
+    return isinstance(kind, type) and (
+        issubclass(kind, BaseModel | Struct | Enum) or dataclasses.is_dataclass(kind)
+    )
+
+
+class TypeMap:
+    """Types by name: first those of the flow, then what this process has loaded.
+
+    A script is `__main__` in its own process and a module in every other one, so the flow's own
+    types are found by their qualified name too.
+    """
+
+    def __init__(self, types: Iterable[type] = (), *, loaded: bool = True) -> None:
+        """Args:
+        types: The flow's own types. Types of their fields and arguments are added.
+        loaded: Whether types of loaded modules are found as well, by their full name.
+        """
+        self._loaded = loaded
+        self._found: dict[str, type] = {}
+        self._own: dict[str, type] = {}
+        self._by_qualname: dict[str, type | None] = {}
+        """None where two of the flow's types share the qualified name."""
+        for kind in _reachable((*_OWN_TYPES, *types)):
+            self._own[type_name(kind)] = kind
+            known = self._by_qualname.setdefault(kind.__qualname__, kind)
+            if known is not kind:
+                self._by_qualname[kind.__qualname__] = None
+
+    @classmethod
+    def of(
+        cls, nodes: Iterable[Node], registry: ModelRegistry | None = None, *, loaded: bool = True
+    ) -> TypeMap:
+        """The types of a flow: its registry's models, what its nodes' annotations name, and what
+        the modules of its nodes define."""
+        types: list[type] = []
+        for node in nodes:
+            if registry is not None and registry.has(node.name or ""):
+                types.extend(registry.models(node.name or ""))
+            types.extend(_of_function(node.func))
+        return cls(types, loaded=loaded)
+
+    def resolve(self, name: str) -> type:
+        """The type of this name.
+
+        Raises:
+            UnknownType: it is not known here, or two types go by that name.
+        """
+        kind = self._found.get(name)
+        if kind is None:
+            kind = self._found[name] = self._resolve(name)
+        return kind
+
+    def knows(self, kind: type) -> bool:
+        """Whether the name of the type leads back to it, here."""
+        try:
+            found = self.resolve(type_name(kind))
+        except UnknownType:
+            return False
+        return found is kind or _loaded_twice(found, kind)
+
+    def _resolve(self, name: str) -> type:
+        own = self._own.get(name)
+        if own is not None:
+            return own
+        module, _, qualname = name.partition(":")
+        namesake = self._by_qualname.get(qualname)
+        found = _in_loaded_modules(module, qualname) if self._loaded else None
+        if found is None:
+            if namesake is None and qualname in self._by_qualname:
+                raise UnknownType(name, "the flow has several types of that name")
+            if namesake is None:
+                raise UnknownType(name, _HINT)
+            return namesake
+        if namesake is not None and (module == _MAIN or _loaded_twice(namesake, found)):
+            # The sender's `__main__` is not ours, and a script that is also imported exists twice.
+            return namesake
+        return found
+
+
+def _loaded_twice(one: type, other: type) -> bool:
+    """Whether two classes are one definition, loaded as a script and as a module."""
+    if one.__qualname__ != other.__qualname__ or _MAIN not in (one.__module__, other.__module__):
+        return False
+    files = [getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in (one, other)]
+    return files[0] is not None and files[0] == files[1]
+
+
+def _in_loaded_modules(module: str, qualname: str) -> type | None:
+    """Looks into dicts only: `getattr` on a module may import (PEP 562)."""
+    found: Any = sys.modules.get(module)
+    for part in [qualname] if "[" in qualname else qualname.split("."):
+        try:
+            found = vars(found).get(part)
+        except TypeError:
+            return None
+    return found if can_travel(found) else None
+
+
+def _reachable(types: Iterable[Any]) -> Iterator[type]:
+    """The types, and those that their fields and arguments name, each once."""
+    waiting = list(types)
+    seen: set[int] = set()
+    while waiting:
+        hint = waiting.pop()
+        if id(hint) in seen:
+            continue
+        seen.add(id(hint))
+        waiting.extend(typing.get_args(hint))
+        if can_travel(hint):
+            yield hint
+            if not issubclass(hint, Enum):
+                waiting.extend(_hints(hint).values())
+
+
+def _of_function(function: Callable[..., Any]) -> Iterator[Any]:
+    call = function if hasattr(function, "__globals__") else getattr(function, "__call__", None)  # noqa: B004
+    yield from _hints(call).values()
+    module = getattr(call, "__module__", None) or ""
+    namespace = vars(sys.modules[module]) if module in sys.modules else {}
+    for found in list(namespace.values()):
+        if can_travel(found) and found.__module__ == module:
+            yield found
+
+
+def _hints(annotated: Any) -> dict[str, Any]:
+    """Annotations as far as they can be resolved: a name known to the type checker only is not."""
+    if isinstance(annotated, type) and issubclass(annotated, BaseModel):
+        return {name: field.annotation for name, field in annotated.model_fields.items()}
+    try:
+        return typing.get_type_hints(annotated)
+    except Exception:  # noqa: BLE001 - annotations may be any expression
+        found = getattr(annotated, "__annotations__", {})
+        return {name: hint for name, hint in found.items() if not isinstance(hint, str)}
+
+
+_OWN_TYPES = tuple(getattr(own_types, name) for name in own_types.__all__ if name[0].isupper())

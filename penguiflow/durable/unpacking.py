@@ -1,0 +1,190 @@
+"""From bytes back to live values. Builds nothing but what `extension` lists, imports nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum, Flag
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec.msgpack import Decoder
+from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
+
+from penguiflow.durable import extension
+from penguiflow.durable.typemap import TypeMap
+from penguiflow.durable.wire_errors import MalformedValue
+from penguiflow.errors import FlowError
+
+Build = Callable[[list[Any]], Any]
+
+
+class Unpacker:
+    """Reads values."""
+
+    def __init__(self, types: TypeMap) -> None:
+        self._types = types
+        self._decode = Decoder(ext_hook=self._extension).decode
+        self._builders: dict[type, tuple[int, Build]] = {}
+        self._readers: dict[int, Callable[[memoryview], Any]] = {
+            extension.TUPLE: lambda data: tuple(self._array(data)),
+            extension.SET: lambda data: set(self._array(data)),
+            extension.FROZENSET: lambda data: frozenset(self._array(data)),
+            extension.PAIRS: self._pairs,
+            extension.BIGINT: lambda data: int.from_bytes(data, "big", signed=True),
+            extension.TEXT: lambda data: str(data, "utf-8", "surrogatepass"),
+            extension.DATETIME: lambda data: self._clock_time(dt.datetime, data),
+            extension.DATE: lambda data: dt.date.fromisoformat(str(data, "ascii")),
+            extension.TIME: lambda data: self._clock_time(dt.time, data),
+            extension.TIMEDELTA: lambda data: dt.timedelta(*self._array(data)),
+            extension.UUID: lambda data: uuid.UUID(bytes=bytes(data)),
+            extension.DECIMAL: lambda data: Decimal(str(data, "ascii")),
+            extension.ERROR: lambda data: _flow_error(self._array(data)),
+        }
+        for code in extension.NAMED:
+            self._readers[code] = self._named(code)
+
+    def unpack(self, data: bytes | memoryview | msgspec.Raw) -> Any:
+        """The value.
+
+        Raises:
+            MalformedValue: the bytes are no value; `UnknownType` when they name an unknown type.
+        """
+        try:
+            return self._decode(data)
+        except MalformedValue:
+            raise
+        except RecursionError:
+            msg = "malformed value: nested too deeply"
+            raise MalformedValue(msg) from None
+        except Exception as exc:  # a constructor may raise anything
+            msg = f"malformed value: {_reason(exc)}"
+            raise MalformedValue(msg) from exc
+
+    def _extension(self, code: int, data: memoryview) -> Any:
+        reader = self._readers.get(code)
+        if reader is None:
+            msg = f"malformed value: unknown extension type {code}"
+            raise MalformedValue(msg)
+        return reader(data)
+
+    def _array(self, data: memoryview) -> list[Any]:
+        found = self._decode(data)
+        if type(found) is not list:
+            msg = "malformed value: an extension that must hold an array holds something else"
+            raise MalformedValue(msg)
+        return found
+
+    def _pairs(self, data: memoryview) -> dict[Any, Any]:
+        parts = self._array(data)
+        return dict(zip(parts[::2], parts[1::2], strict=True))
+
+    def _clock_time(self, kind: type[Any], data: memoryview) -> Any:
+        text, fold, zone = self._array(data)
+        value = kind.fromisoformat(text)
+        if fold or zone is not None:
+            tzinfo = value.tzinfo if zone is None else ZoneInfo(zone)
+            value = value.replace(tzinfo=tzinfo, fold=fold)
+        return value
+
+    def _named(self, code: int) -> Callable[[memoryview], Any]:
+        def read(data: memoryview) -> Any:
+            parts = self._array(data)
+            kind = self._types.resolve(parts[0])
+            expected, build = self._builders.get(kind) or self._learn(kind)
+            if code != expected:
+                msg = f"malformed value: {parts[0]!r} is another kind of type here"
+                raise MalformedValue(msg)
+            try:
+                return build(parts)
+            except MalformedValue:
+                raise
+            except Exception as exc:
+                msg = f"malformed value: {parts[0]} refused its fields: {_reason(exc)}"
+                raise MalformedValue(msg) from exc
+
+        return read
+
+    def _learn(self, kind: type) -> tuple[int, Build]:
+        if issubclass(kind, Enum):
+            entry = (extension.ENUM, _build_enum(kind))
+        elif issubclass(kind, BaseModel):
+            entry = (extension.MODEL, _build_model(kind))
+        elif issubclass(kind, msgspec.Struct):
+            entry = (extension.STRUCT, _build_from(kind, kind.__struct_fields__))
+        elif is_pydantic_dataclass(kind):
+            entry = (extension.DATACLASS, _build_pydantic_dataclass(kind))
+        else:
+            fields = tuple(
+                f.name for f in cast("Any", kind).__dataclass_fields__.values() if f.init
+            )
+            entry = (extension.DATACLASS, _build_from(kind, fields))
+        self._builders[kind] = entry
+        return entry
+
+
+def _build_enum(kind: type[Enum]) -> Build:
+    if issubclass(kind, Flag):
+        return lambda parts: kind(parts[1])
+    members = kind.__members__
+    return lambda parts: members[parts[1]]
+
+
+def _build_model(kind: type[BaseModel]) -> Build:
+    is_root = issubclass(kind, RootModel)
+
+    def build(parts: list[Any]) -> BaseModel:
+        fields = parts[1]["root"] if is_root else parts[1]
+        model: BaseModel = kind.__pydantic_validator__.validate_python(
+            fields, by_alias=False, by_name=True
+        )
+        if len(parts) > 2:
+            model.model_fields_set.difference_update(parts[2])
+        return model
+
+    return build
+
+
+def _build_pydantic_dataclass(kind: type) -> Build:
+    validate: Callable[..., Any] = TypeAdapter(kind).validate_python
+    return lambda parts: validate(parts[1], by_alias=False, by_name=True)
+
+
+def _build_from(kind: type, fields: tuple[str, ...]) -> Build:
+    known = frozenset(fields)
+
+    def build(parts: list[Any]) -> Any:
+        values = parts[1]
+        if values.keys() <= known:
+            return kind(**values)
+        # Written by a newer version of the class: a field that is unknown here is left out.
+        return kind(**{name: value for name, value in values.items() if name in known})
+
+    return build
+
+
+def _flow_error(parts: list[Any]) -> FlowError:
+    code, message, trace_id, node_name, node_id, exception_type, metadata = parts
+    error = FlowError(
+        trace_id=trace_id,
+        node_name=node_name,
+        code=code,
+        message=message,
+        node_id=node_id,
+        metadata=metadata,
+    )
+    error.exception_type = exception_type
+    return error
+
+
+def _reason(exc: Exception) -> str:
+    """What went wrong, without the data that it went wrong with."""
+    if isinstance(exc, ValidationError):
+        found = exc.errors(include_url=False, include_context=False, include_input=False)
+        places = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found[:3]]
+        return f"{exc.error_count()} validation errors; {'; '.join(places)}"
+    return f"{type(exc).__name__}: {exc}"
