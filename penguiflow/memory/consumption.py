@@ -42,40 +42,42 @@ class Owner(Protocol):
 
 
 class MemoryDelivery:
-    """One entry in one worker's hand."""
+    """One entry in one worker's hand.
 
-    __slots__ = ("_is_settled", "_line", "_owner", "num_delivered", "stored")
+    It keeps no state of its own: as with a server, each verb says something about the entry, and
+    the consumer decides what it still changes. Only the ack is confirmed; the other verbs of a
+    worker without a connection are lost, and the lease runs out.
+    """
+
+    __slots__ = ("_line", "_owner", "num_delivered", "stored")
 
     def __init__(self, stored: Stored, num_delivered: int, owner: Owner, line: Line) -> None:
         self.stored = stored
         self.num_delivered = num_delivered
         self._owner = owner
         self._line = line
-        self._is_settled = False
 
     async def ack(self) -> None:
         self._line.check()
-        if not self._is_settled:
-            self._is_settled = True
-            self._owner.settle(self.stored.sequence)
+        self._owner.settle(self.stored.sequence)
         await turn()
 
     async def nak(self, delay: float = 0.0) -> None:
-        self._line.check()
         self.hand_back(delay)
         await turn()
 
     async def term(self, reason: str) -> None:
-        await self.ack()
+        if self._line.is_up:
+            self._owner.settle(self.stored.sequence)
+        await turn()
 
     def in_progress(self) -> None:
-        if self._line.is_up and not self._is_settled:
+        if self._line.is_up:
             self._owner.renew(self.stored.sequence)
 
     def hand_back(self, delay: float = 0.0) -> None:
         """What `nak` does, for a delivery that no worker has seen yet."""
-        if not self._is_settled:
-            self._is_settled = True
+        if self._line.is_up:
             self._owner.hand_back(self.stored.sequence, delay)
 
 
@@ -136,5 +138,5 @@ class MemoryConsumption:
     def _arrive(self, delivery: MemoryDelivery) -> None:
         if not self.is_stopped:
             self._deliver(delivery)
-        elif self.line.is_up:
+        else:
             delivery.hand_back()

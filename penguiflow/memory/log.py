@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penguiflow.clock import SYSTEM_CLOCK, Clock
-from penguiflow.durable.log import ConsumerSpec, Key, LogDelivery, Pattern, Position, Stored
+from penguiflow.durable.log import ConsumerSpec, Key, Log, LogDelivery, Pattern, Position, Stored
 from penguiflow.memory.consumption import Line, MemoryConsumption
 from penguiflow.memory.entries import Entries
 from penguiflow.memory.loop import turn
@@ -18,7 +18,7 @@ from penguiflow.memory.store import LogStore
 from penguiflow.memory.topics import MemorySubscription
 
 
-class MemoryLog:
+class MemoryLog(Log):
     """One connection to a log in memory; `connect` opens another one to the same log.
 
     All connections belong to one event loop. The signature and the promises of the methods are
@@ -69,11 +69,13 @@ class MemoryLog:
         absent: Key | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> int:
-        self._line.check()
-        sequence = self._store.append(key, data, headers or {}, after=after, absent=absent)
-        # As with a server, others may act on the entry before its writer goes on.
-        await turn()
-        return sequence
+        try:
+            self._line.check()
+            return self._store.append(key, data, headers or {}, after=after, absent=absent)
+        finally:
+            # As with a server, others may act on the entry before its writer goes on, and a
+            # writer that tries again and again does not hold up the loop.
+            await turn()
 
     async def get(self, key: Key) -> Stored | None:
         await turn()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
 from typing import Any
+
+from penguiflow.memory.loop import turn
 
 _MAX_TURNS = 10_000
 """Turns of the loop after which something that never comes to rest is left to itself."""
@@ -77,16 +78,11 @@ class VirtualClock:
         await come_to_rest()
 
 
-class _Turn:
-    def __await__(self) -> Generator[None, None, None]:
-        yield
-
-
 async def come_to_rest() -> None:
     """Give way until nothing in the event loop is ready to run any more."""
     # asyncio has no public way to ask; a loop without this attribute gets a fixed number of turns.
     ready: Any = getattr(asyncio.get_running_loop(), "_ready", None)
     for count in range(_MAX_TURNS):
-        await _Turn()
+        await turn()
         if not ready and (ready is not None or count >= _BLIND_TURNS):
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from penguiflow.clock import Clock
 from penguiflow.durable.log import Log
 from penguiflow.memory.log import MemoryLog
 from penguiflow.testing import VirtualClock
@@ -15,6 +16,9 @@ class Bench(Protocol):
 
     lease: float
     """Seconds of a lease that are short enough to wait for and long enough to hold."""
+
+    clock: Clock
+    """The time that `pass_time` lets pass."""
 
     async def open(self, **limits: Any) -> Log:
         """A connection of its own to the log of this test. The first call sets the limits."""
@@ -38,19 +42,19 @@ class MemoryBench:
     lease = 10.0
 
     def __init__(self) -> None:
-        self._clock = VirtualClock()
+        self.clock = VirtualClock()
         self._logs: list[MemoryLog] = []
 
     async def open(self, **limits: Any) -> MemoryLog:
         if self._logs:
             log = self._logs[0].connect()
         else:
-            log = MemoryLog("tenant", "flow", clock=self._clock, **limits)
+            log = MemoryLog("tenant", "flow", clock=self.clock, **limits)
         self._logs.append(log)
         return log
 
     async def pass_time(self, seconds: float) -> None:
-        await self._clock.advance(seconds)
+        await self.clock.advance(seconds)
 
     async def rest(self) -> None:
         await come_to_rest()
