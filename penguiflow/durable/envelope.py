@@ -198,8 +198,9 @@ def _objection(envelope: Envelope, size: int) -> str | None:
         return _too_large(size)
     if envelope.weight != share.WHOLE:
         try:
-            if not 0 < share.parse(envelope.weight) <= 1:
-                return f"weight {envelope.weight[:40]} is not between 0 and 1"
+            # A join of several submissions carries more than one.
+            if share.parse(envelope.weight) == 0:
+                return "a weight of 0: what carries nothing cannot be missed"
         except ValueError as exc:
             return str(exc)
     if size > MAX_TEXT:

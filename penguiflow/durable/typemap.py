@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from penguiflow import types as own_types
 from penguiflow.durable.wire_errors import UnknownType
-from penguiflow.node import Node
+from penguiflow.graph import Graph
 from penguiflow.registry import ModelRegistry
 
 _HINT = (
@@ -60,13 +60,13 @@ class TypeMap:
                 self._by_qualname[kind.__qualname__] = None
 
     @classmethod
-    def of(
-        cls, nodes: Iterable[Node], registry: ModelRegistry | None = None, *, loaded: bool = True
+    def of_flow(
+        cls, graph: Graph, registry: ModelRegistry | None = None, *, loaded: bool = True
     ) -> TypeMap:
         """The types of a flow: its registry's models, what its nodes' annotations name, and what
         the modules of its nodes define."""
         types: list[type] = []
-        for node in nodes:
+        for node in graph.nodes:
             if registry is not None and registry.has(node.name or ""):
                 types.extend(registry.models(node.name or ""))
             types.extend(_of_function(node.func))

@@ -17,8 +17,8 @@ WHOLE = "1"
 NOTHING = "0"
 """The sum of no shares."""
 
-MAX_DIGITS = 1024
-"""Longest share as text. Splitting by 64 at every hop reaches it after more than 280 hops."""
+MAX_DIGITS = 4000
+"""Longest share as text. Halving at every hop reaches it after more than 13,000 hops."""
 
 _SHARE = re.compile(r"0|[1-9][0-9]*(?:/[1-9][0-9]*)?")
 
