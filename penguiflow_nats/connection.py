@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from nats.aio.client import Client
 
@@ -19,40 +18,17 @@ from penguiflow_nats.errors import (
 from penguiflow_nats.incoming import Incoming, Reply
 from penguiflow_nats.lifeline import Lifeline
 from penguiflow_nats.link import Link
-from penguiflow_nats.protocol import check_subject
+from penguiflow_nats.listeners import Listeners
+from penguiflow_nats.protocol import check_subject, parse_violation
 from penguiflow_nats.replies import Replies
 from penguiflow_nats.settings import ConnectionSettings
-from penguiflow_nats.subscription import Subscription
+from penguiflow_nats.statistics import ConnectionStatistics
+from penguiflow_nats.subscription import Subscription, Subscriptions
+from penguiflow_nats.ticker import Ticker
 
 logger = logging.getLogger("penguiflow.nats")
 
 T = TypeVar("T")
-M = TypeVar("M", bound=Incoming)
-L = TypeVar("L")
-Listener = Callable[[], None]
-
-_TICK = 0.1
-_VIOLATION = re.compile(
-    r'permissions violation for (publish|subscription)(?: with reply of| to)? "([^"]*)"',
-    re.IGNORECASE,
-)
-
-
-class ConnectionStatistics(NamedTuple):
-    """Counters of one connection since it was opened."""
-
-    requests: int
-    """Requests sent."""
-    waiting: int
-    """Requests that wait for an answer now."""
-    timeouts: int
-    """Requests that got none in time."""
-    callback_errors: int
-    """Exceptions raised by subscription callbacks."""
-    denied: int
-    """Permission violations that the server reported."""
-    reconnects: int
-    """Times the connection was lost and came back."""
 
 
 class Connection:
@@ -69,16 +45,14 @@ class Connection:
         self._inbox = f"{settings.inbox_prefix}.{secrets.token_hex(11)}."
         self._inboxes = 0
         self._replies = Replies(settings.request_timeout)
-        self._subscriptions: dict[Subscription, None] = {}
-        self._disconnect_listeners: dict[object, Listener] = {}
-        self._reconnect_listeners: dict[object, Listener] = {}
-        self._denied_listeners: dict[object, Callable[[str], None]] = {}
+        self._subscriptions = Subscriptions()
+        self._on_disconnect = Listeners[[]]()
+        self._on_reconnect = Listeners[[]]()
+        self._on_denied = Listeners[[str]]()
         self._callback_errors = self._denied = 0
         self._attached = 0
         self._lifeline = Lifeline(settings, self)
-        self._timer: asyncio.TimerHandle | None = None
-        self._tick_due = 0.0
-        self._skipped = False
+        self._ticker = Ticker(self._tick)
 
     @classmethod
     async def open(cls, settings: ConnectionSettings | None = None) -> Self:
@@ -119,7 +93,7 @@ class Connection:
         if answers.denied:
             await self.close()
             raise PermissionDenied(answers.subject)
-        self._tick()
+        self._ticker.start()
         return self
 
     async def __aenter__(self) -> Self:
@@ -132,11 +106,8 @@ class Connection:
 
     async def close(self) -> None:
         """Send what is pending, fail what waits with `OutcomeUnknown`, and end."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.link is not None:
-            for subscription in list(self._subscriptions):
-                subscription.unsubscribe()
+        self._ticker.stop()
+        self._subscriptions.end()
         await self._lifeline.close()
 
     @property
@@ -265,13 +236,7 @@ class Connection:
             timeout: Longest silence in seconds, by default `settings.request_timeout`.
 
         Returns:
-            A future that ends with the last answer, and fails as that of `request` does.
-
-        Raises:
-            ConnectionClosed: The connection does not come back.
-            PayloadTooLarge: Refused here; nothing was sent.
-            InvalidSubject: Refused here; nothing was sent.
-            InvalidHeader: Refused here; nothing was sent.
+            A future that ends with the last answer. Both fail as `request` does.
         """
         future: asyncio.Future[None] = self._loop.create_future()
         link = self._lifeline.link
@@ -296,26 +261,13 @@ class Connection:
 
         Raises:
             NotConnected: There is no connection at the moment; nothing was sent.
-            ConnectionClosed: The connection does not come back.
-            PayloadTooLarge: Refused here; nothing was sent.
-            InvalidSubject: Refused here; nothing was sent.
-            InvalidHeader: Refused here; nothing was sent.
+            NatsError: What `request` raises, for the same reasons.
         """
         link = self._lifeline.link
         if link is None:
             self._require_open()
             raise NotConnected(subject)
         link.publish(subject, payload, headers, reply)
-
-    @overload
-    def subscribe(
-        self, subject: str, callback: Callable[[Incoming], None], *, queue: str = ""
-    ) -> Subscription: ...
-
-    @overload
-    def subscribe(
-        self, subject: str, callback: Callable[[M], None], *, queue: str = "", kind: type[M]
-    ) -> Subscription: ...
 
     def subscribe(
         self,
@@ -342,12 +294,7 @@ class Connection:
         check_subject(subject)
         if queue:
             check_subject(queue)
-        subscription = Subscription(self, subject, queue, callback, kind)
-        self._subscriptions[subscription] = None
-        link = self._lifeline.link
-        if link is not None:
-            subscription.attach(link)
-        return subscription
+        return self._subscriptions.add(subject, queue, callback, kind)
 
     async def writable(self) -> None:
         """Wait until there is a connection with less than `settings.max_pending_bytes` unsent.
@@ -383,17 +330,17 @@ class Connection:
         if not await self._lifeline.within(link, link.barrier(), limit):
             raise OutcomeUnknown(subject="flush", reason="no answer in time, or lost")
 
-    def on_disconnect(self, listener: Listener) -> Callable[[], None]:
+    def on_disconnect(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` whenever the connection is lost; returns how to end that."""
-        return _register(self._disconnect_listeners, listener)
+        return self._on_disconnect.add(listener)
 
-    def on_reconnect(self, listener: Listener) -> Callable[[], None]:
+    def on_reconnect(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` whenever a lost connection is back; returns how to end that."""
-        return _register(self._reconnect_listeners, listener)
+        return self._on_reconnect.add(listener)
 
     def on_denied(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call `listener` with each subject the server forbids, maybe in lower case."""
-        return _register(self._denied_listeners, listener)
+        return self._on_denied.add(listener)
 
     def _require_open(self) -> None:
         if self._lifeline.closed:
@@ -403,77 +350,46 @@ class Connection:
     def _answered(self, message: Incoming) -> None:
         self._replies.receive(message.subject[len(self._inbox) :], message)
 
-    def _tick(self) -> None:
-        now = self._loop.time()
-        # After a stall of this process the answers may lie unread in the socket: read them first.
-        if now - self._tick_due > 3 * _TICK and self._tick_due and not self._skipped:
-            self._skipped = True
-        else:
-            self._skipped = False
+    def _tick(self, now: float, judge: bool) -> None:
+        if judge:
             self._replies.sweep(now)
         self._lifeline.check()
-        self._tick_due = now + _TICK
-        self._timer = self._loop.call_later(_TICK, self._tick)
 
     # What the lifeline tells.
 
     def attach(self, link: Link) -> None:
         """Subscribe everything on a new link."""
-        for subscription in self._subscriptions:
-            subscription.attach(link)
+        self._subscriptions.attach(link)
 
     def attached(self) -> None:
         """Use the new link."""
         self._attached += 1
         if self._attached > 1:
             logger.info("connection is back")
-            _notify(self._reconnect_listeners)
+            self._on_reconnect.notify()
 
     def detached(self, reason: str) -> None:
         """Fail whatever waits."""
+        self._subscriptions.detach()
         self._replies.fail_all(partial(OutcomeUnknown, reason=reason))
-        _notify(self._disconnect_listeners)
+        self._on_disconnect.notify()
 
     def reported(self, error: Exception) -> None:
         """Find out whom an error of nats-py concerns; it only has a text."""
-        violation = _VIOLATION.search(str(error))
+        violation = parse_violation(str(error))
         if violation is None:
             logger.debug("nats-py: %s", error)
             return
         self._denied += 1
-        action, subject = violation.groups()
+        action, subject = violation
         logger.warning("permission denied: %s %s", action, subject)
-        if action.lower() == "publish":
+        if action == "publish":
             self._replies.deny(subject, PermissionDenied)
-            _notify(self._denied_listeners, subject)
-            return
-        for subscription in self._subscriptions:
-            if subscription.subject.lower() == subject.lower():
-                subscription.denied = True
+            self._on_denied.notify(subject)
+        else:
+            self._subscriptions.deny(subject)
 
     def callback_failed(self, subject: str, error: Exception) -> None:
         """Log and count what a callback raised."""
         self._callback_errors += 1
         logger.error("callback of %s raised", subject, exc_info=error)
-
-    def forget(self, subscription: Subscription) -> None:
-        """Do not subscribe this again."""
-        self._subscriptions.pop(subscription, None)
-
-
-def _register(listeners: dict[object, L], listener: L) -> Callable[[], None]:
-    key = object()
-    listeners[key] = listener
-
-    def unregister() -> None:
-        listeners.pop(key, None)
-
-    return unregister
-
-
-def _notify(listeners: Mapping[object, Callable[..., None]], *arguments: str) -> None:
-    for listener in list(listeners.values()):
-        try:
-            listener(*arguments)
-        except Exception:
-            logger.exception("connection listener raised")

@@ -15,7 +15,8 @@ from nats.aio.client import Client
 from penguiflow_nats import natspy
 from penguiflow_nats.dialer import Dialer
 from penguiflow_nats.errors import ConnectFailed
-from penguiflow_nats.link import Link, PublicLink
+from penguiflow_nats.link import Link
+from penguiflow_nats.paths import choose_path, make_link, new_client
 from penguiflow_nats.settings import ConnectionSettings
 
 logger = logging.getLogger("penguiflow.nats")
@@ -59,9 +60,10 @@ class Lifeline:
         self._spare: Client | None = None
         self._rebuilding: asyncio.Task[None] | None = None
         self._moving: asyncio.Task[None] | None = None
+        self._path = choose_path(settings)
         self._dialer = Dialer(
             settings,
-            new_client=Client,
+            new_client=partial(new_client, self._path),
             on_error=self._on_error,
             on_lame_duck=self._on_lame_duck,
         )
@@ -193,7 +195,7 @@ class Lifeline:
         return client if client is not None else await self._dialer.dial()
 
     async def _install(self, client: Client) -> None:
-        link: Link = PublicLink(client, self._owner.callback_failed)
+        link = make_link(client, self._path, self._owner.callback_failed)
         installed = False
         try:
             self._owner.attach(link)

@@ -5,6 +5,7 @@ alone; `DirectLink` (and the grafted one in `fastpath`) do the same with less wo
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -44,7 +45,9 @@ class Link(Protocol):
         What is published and subscribed takes effect in the order of the calls.
     """
 
-    client: Client
+    @property
+    def client(self) -> Client:
+        """The connected client."""
 
     def publish(
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None, reply: str
@@ -79,7 +82,7 @@ class Link(Protocol):
         """Bytes that were not handed to the operating system yet."""
 
     def retire(self) -> None:
-        """End what the link itself keeps running; the client is not closed."""
+        """End the link's subscriptions and tasks; the client is not closed."""
 
 
 class PublicLink:
@@ -94,6 +97,8 @@ class PublicLink:
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
+        self._interests: set[Interest] = set()
+        self._ending: asyncio.Task[None] | None = None
         self._writer = asyncio.create_task(self._write())
 
     def publish(
@@ -132,6 +137,8 @@ class PublicLink:
         """See `Link`."""
         interest = Interest(subject, queue, callback, kind)
 
+        self._interests.add(interest)
+
         async def deliver(message: Msg) -> None:
             self._deliver(interest, message)
 
@@ -150,7 +157,8 @@ class PublicLink:
 
     def unsubscribe(self, interest: Interest) -> None:
         """See `Link`."""
-        interest.callback = _ignore
+        interest.callback = ignore
+        self._interests.discard(interest)
         self._put(1, lambda: self._end(interest, drain=False))
 
     async def drain(self, interest: Interest) -> None:
@@ -163,6 +171,7 @@ class PublicLink:
         self._put(1, start)
         await done
         await self._end(interest, drain=True)
+        self._interests.discard(interest)
 
     @staticmethod
     async def _end(interest: Interest, *, drain: bool) -> None:
@@ -193,7 +202,15 @@ class PublicLink:
     def retire(self) -> None:
         """See `Link`."""
         self._writer.cancel()
+        for interest in self._interests:
+            interest.callback = ignore
+        self._ending = asyncio.create_task(self._end_all())
+
+    async def _end_all(self) -> None:
+        while self._interests:
+            with contextlib.suppress(NatsPyError, OSError):
+                await self._end(self._interests.pop(), drain=False)
 
 
-def _ignore(message: Incoming) -> None:
+def ignore(message: Incoming) -> None:
     """Drop a message that was on its way when its subscription ended."""

@@ -41,11 +41,39 @@ def _installed_version() -> str:
 
 
 def internals_known(client: Client) -> bool:
-    """Whether the send buffer and the parser of this client may be touched."""
-    if not _installed_version().startswith(KNOWN_VERSION):
-        return False
+    """Whether the inside of this client is as this package was tested against."""
+    known = _installed_version().startswith(KNOWN_VERSION)
+    return known and all(hasattr(client, name) for name in _INTERNALS)
+
+
+def can_write_directly(client: Client) -> bool:
+    """Whether frames may go straight into the send buffer of this connected client."""
     transport = getattr(client, "_transport", None)
-    return all(hasattr(client, name) for name in _INTERNALS) and hasattr(transport, "_io_writer")
+    return internals_known(client) and getattr(transport, "_io_writer", None) is not None
+
+
+def _options(settings: ConnectionSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "name": settings.name,
+        "allow_reconnect": False,
+        # nats-py tries one time more than this; 0 would mean for ever.
+        "max_reconnect_attempts": 1,
+        "reconnect_time_wait": 0,
+        "connect_timeout": settings.connect_timeout,
+        "ping_interval": settings.ping_interval,
+        "max_outstanding_pings": 1,
+        "user": settings.user,
+        "password": settings.password,
+        "token": settings.token,
+        "user_credentials": settings.credentials,
+        "nkeys_seed": settings.nkey_seed,
+        "tls_hostname": settings.tls_hostname,
+        "inbox_prefix": settings.inbox_prefix,
+        "pending_size": settings.max_pending_bytes,
+    }
+    if settings.tls is not None:
+        options["tls"] = settings.tls
+    return options
 
 
 async def connect(
@@ -71,32 +99,9 @@ async def connect(
     async def lame_duck_cb() -> None:
         on_lame_duck()
 
-    options: dict[str, Any] = {}
-    if settings.tls is not None:
-        options["tls"] = settings.tls
+    options = _options(settings)
     attempt = asyncio.ensure_future(
-        client.connect(
-            servers=[server],
-            name=settings.name,
-            error_cb=error_cb,
-            lame_duck_mode_cb=lame_duck_cb,
-            allow_reconnect=False,
-            # nats-py tries one time more than this; 0 would mean for ever.
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0,
-            connect_timeout=settings.connect_timeout,  # type: ignore[arg-type]
-            ping_interval=settings.ping_interval,  # type: ignore[arg-type]
-            max_outstanding_pings=1,
-            user=settings.user,
-            password=settings.password,
-            token=settings.token,
-            user_credentials=settings.credentials,
-            nkeys_seed=settings.nkey_seed,
-            tls_hostname=settings.tls_hostname,
-            inbox_prefix=settings.inbox_prefix,
-            pending_size=settings.max_pending_bytes,
-            **options,
-        )
+        client.connect([server], error_cb=error_cb, lame_duck_mode_cb=lame_duck_cb, **options)
     )
     connected = False
     try:

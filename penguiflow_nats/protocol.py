@@ -18,6 +18,11 @@ MAX_SUBJECTS: Final = 3_500
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
+_VIOLATION = re.compile(
+    r'permissions violation for (publish|subscription)(?: with reply of| to)? "([^"]*)"',
+    re.IGNORECASE,
+)
+
 
 def check_subject(subject: str) -> None:
     """Refuse what would break the protocol line.
@@ -121,3 +126,12 @@ def parse_headers(block: bytes) -> dict[str, str]:
             if key and not any(c.isspace() for c in key):
                 headers[key] = value.strip().decode("utf-8", "replace")
     return headers
+
+
+def parse_violation(text: str) -> tuple[str, str] | None:
+    """Read a permission error: `("publish" or "subscription", subject)`; None for other errors.
+
+    nats-py hands the text over in lower case, so the subject is only good for comparing.
+    """
+    match = _VIOLATION.search(text)
+    return (match[1].lower(), match[2]) if match else None

@@ -109,25 +109,21 @@ class Puller:
         self._heartbeat = heartbeat
         self._ack_prefix = ack_prefix
         self._subject = f"{api_prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._tail = b',"expires":%d,"idle_heartbeat":%d}' % (
-            round(expires * 1e9),
-            round(heartbeat * 1e9),
-        )
+        times = (round(expires * 1e9), round(heartbeat * 1e9))
+        self._tail = b',"expires":%d,"idle_heartbeat":%d}' % times
         self._jetstream = JetStream(connection, prefix=api_prefix)
         self._inbox = connection.new_inbox()
         self._loop = asyncio.get_running_loop()
         self._current = _Generation("")
         self._refill = max(1, window // 4)
         self._in_hand = 0
-        self._running = self._stopping = self._paused = False
+        self._running = self._stopping = self._paused = self._reported = self._inspecting = False
         self._failures = 0
         self._not_before = 0.0
-        self._reported = False
         self._pulls = self._delivered = self._handed_back = self._renewed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._inspecting = False
         self._unregister: list[Callable[[], None]] = []
 
     @property

@@ -1,18 +1,11 @@
-"""What a caller holds of a subscription."""
+"""Subscriptions that live longer than the link under them."""
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.link import Interest, Link
-
-
-class _Owner(Protocol):
-    @property
-    def link(self) -> Link | None: ...
-
-    def forget(self, subscription: "Subscription") -> None: ...
 
 
 class Subscription:
@@ -24,33 +17,36 @@ class Subscription:
         denied: Whether the server refused it.
     """
 
-    __slots__ = ("_owner", "callback", "denied", "interest", "kind", "queue", "subject")
+    __slots__ = ("_all", "_interest", "callback", "denied", "kind", "queue", "subject")
 
     def __init__(
         self,
-        owner: _Owner,
+        all_of_them: "Subscriptions",
         subject: str,
         queue: str,
         callback: Callable[[Any], None],
         kind: type[Incoming],
     ) -> None:
-        self._owner = owner
+        self._all = all_of_them
         self.subject = subject
         self.queue = queue
         self.callback = callback
         self.kind = kind
         self.denied = False
-        self.interest: Interest | None = None
+        self._interest: Interest | None = None
 
     def attach(self, link: Link) -> None:
-        """Subscribe on a new link."""
+        """Subscribe on a link."""
         self.denied = False
-        self.interest = link.subscribe(self.subject, self.queue, self.callback, self.kind)
+        self._interest = link.subscribe(self.subject, self.queue, self.callback, self.kind)
+
+    def detach(self) -> None:
+        """The link is gone."""
+        self._interest = None
 
     def unsubscribe(self) -> None:
         """End it. Messages on their way are dropped. Again: no effect."""
-        interest = self._end()
-        link = self._owner.link
+        interest, link = self._end()
         if interest is not None and link is not None:
             link.unsubscribe(interest)
 
@@ -60,8 +56,7 @@ class Subscription:
         Args:
             timeout: Longest wait in seconds; after it the rest is dropped.
         """
-        interest = self._end()
-        link = self._owner.link
+        interest, link = self._end()
         if interest is None or link is None:
             return
         draining = asyncio.ensure_future(link.drain(interest))
@@ -72,7 +67,53 @@ class Subscription:
                 draining.cancel()
                 link.unsubscribe(interest)
 
-    def _end(self) -> Interest | None:
-        interest, self.interest = self.interest, None
-        self._owner.forget(self)
-        return interest
+    def _end(self) -> tuple[Interest | None, Link | None]:
+        interest, self._interest = self._interest, None
+        self._all.forget(self)
+        return interest, self._all.link
+
+
+class Subscriptions:
+    """All subscriptions of one connection."""
+
+    def __init__(self) -> None:
+        """Begin with none, and without a link."""
+        self.link: Link | None = None
+        self._all: dict[Subscription, None] = {}
+
+    def add(
+        self, subject: str, queue: str, callback: Callable[[Any], None], kind: type[Incoming]
+    ) -> Subscription:
+        """Create one, on the link if there is one."""
+        subscription = Subscription(self, subject, queue, callback, kind)
+        self._all[subscription] = None
+        if self.link is not None:
+            subscription.attach(self.link)
+        return subscription
+
+    def forget(self, subscription: Subscription) -> None:
+        """Do not attach this one again."""
+        self._all.pop(subscription, None)
+
+    def attach(self, link: Link) -> None:
+        """Subscribe everything on a new link."""
+        self.link = link
+        for subscription in self._all:
+            subscription.attach(link)
+
+    def detach(self) -> None:
+        """The link is gone."""
+        self.link = None
+        for subscription in self._all:
+            subscription.detach()
+
+    def deny(self, subject: str) -> None:
+        """The server refused a subject, given in any spelling of case."""
+        for subscription in self._all:
+            if subscription.subject.lower() == subject.lower():
+                subscription.denied = True
+
+    def end(self) -> None:
+        """End all of them."""
+        for subscription in list(self._all):
+            subscription.unsubscribe()
