@@ -52,6 +52,9 @@ class Site(Protocol):
     def idempotency_key(self, run: Invocation) -> str:
         """The id of (tenant, trace, node, input)."""
 
+    def bucket(self, owner: Place, trace_id: str) -> list[Any]:
+        """What a join node has collected of a trace; it goes when the trace is over."""
+
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that a cancel of the trace sets."""
 
@@ -111,8 +114,8 @@ class Context:
         context = cls.__new__(cls)
         context.owner = run.node
         context.runtime = runtime
-        context._site = site
-        context._run = run
+        context._site = site  # noqa: SLF001 - the object is this class's own
+        context._run = run  # noqa: SLF001 - as above
         return context
 
     @property
@@ -191,6 +194,10 @@ class Context:
         """Send a piece of streamed text; returns it with its number."""
         request = ChunkRequest(parent, text, stream_id=stream_id, seq=seq, done=done, meta=meta)
         return await self._attached().send_chunk(self._run, self.owner, request, to)
+
+    def bucket(self, trace_id: str) -> list[Any]:
+        """What this node, a join, has collected of a trace; it goes when the trace is over."""
+        return self._attached().bucket(self.owner, trace_id)
 
     async def call_playbook(
         self, playbook: PlaybookFactory, parent_msg: Message, *, timeout: float | None = None

@@ -30,7 +30,7 @@ class Edges:
             }
         for node in graph.ingress:
             self._outgoing[OPEN_SEA][node] = self._connect(OPEN_SEA, node)
-        self._leaves = [node for node in graph.egress]
+        self._leaves = list(graph.egress)
         for node in self._leaves:
             self._outgoing[node][ROOKERY] = self._to_egress(node)
         self._all = {place: list(floes.values()) for place, floes in self._outgoing.items()}

@@ -59,7 +59,7 @@ class Events:
         self._clock = clock
         self.store = store
         self.middlewares = middlewares if middlewares is not None else []
-        self._store_fails_open = store_fails_open
+        self.store_fails_open = store_fails_open
         self.tenant: str | None = None
 
     def wanted(self, level: int) -> bool:
@@ -127,7 +127,7 @@ class Events:
         try:
             await self.store.save_event(StoredEvent.from_flow_event(event))
         except Exception as exc:
-            if not self._store_fails_open:
+            if not self.store_fails_open:
                 raise
             failure = {"trace_id": event.trace_id, "kind": event.event_type, "exception": repr(exc)}
             log_event(logging.ERROR, "state_store_save_failed", failure, exc)

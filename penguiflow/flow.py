@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penguiflow.bus import MessageBus
 from penguiflow.clock import SYSTEM_CLOCK, Clock
-from penguiflow.context import ChunkRequest, Context, Targets
+from penguiflow.context import ChunkRequest, Targets
 from penguiflow.endpoints import OPEN_SEA
 from penguiflow.errors import FlowError
-from penguiflow.events import Events, Middleware, log_event
+from penguiflow.events import Events, Middleware
 from penguiflow.floe import trace_of
 from penguiflow.graph import Adjacency, Graph
 from penguiflow.local import LocalHost
 from penguiflow.mirror import MirrorBus
-from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
-from penguiflow.state.models import RemoteBinding, StoredEvent
+from penguiflow.remote_support import RemoteSupport
+from penguiflow.state.models import StoredEvent
 from penguiflow.state.protocols import StateStore
 from penguiflow.types import Message, StreamChunk
 
@@ -28,7 +27,7 @@ _UNREAD_LIMIT = 1024
 """Results that nobody fetched, beyond which a plain emit waits."""
 
 
-class PenguiFlow:
+class PenguiFlow(RemoteSupport):
     """A flow of nodes. `run()` starts it; `emit` puts messages in, `fetch` takes results out.
 
     Args:
@@ -74,13 +73,13 @@ class PenguiFlow:
             emits_errors=emit_errors_to_rookery,
             clock=clock,
         )
-        self._events = Events(
+        events = Events(
             self._host, clock=clock, store=state_store, middlewares=list(middlewares or [])
         )
-        self._host.events = self._events
+        self._host.events = events
+        super().__init__(events)
         self._running = False
         self._draining = False
-        self._external: dict[asyncio.Future[Any], str] = {}
 
     @property
     def registry(self) -> ModelRegistry | None:
@@ -95,12 +94,12 @@ class PenguiFlow:
     @property
     def state_store(self) -> StateStore | None:
         """What the flow was given as its state store."""
-        return self._events.store
+        return self.events.store
 
     @property
     def middlewares(self) -> list[Middleware]:
         """What is awaited with every FlowEvent."""
-        return self._events.middlewares
+        return self.events.middlewares
 
     # Life
 
@@ -151,7 +150,7 @@ class PenguiFlow:
         self._draining = False
         if was_running:
             await self._host.stop()
-            await self._cancel_external()
+            await self.cancel_external_tasks()
         if self._host.mirror is not None:
             await self._host.mirror.flush()
         return self._host.unfinished()
@@ -161,16 +160,9 @@ class PenguiFlow:
         while self._host.unfinished() and self._clock.monotonic() < end:
             await self._clock.sleep(0.005)
 
-    async def _cancel_external(self) -> None:
-        tasks = list(self._external)
-        self._external.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     def add_middleware(self, middleware: Middleware) -> None:
         """Await `middleware` with every FlowEvent from now on."""
-        self._events.middlewares.append(middleware)
+        self.events.middlewares.append(middleware)
 
     def on_failure(self, callback: Callable[[FlowError], None]) -> None:
         """Call back when a node failed for good."""
@@ -293,50 +285,10 @@ class PenguiFlow:
 
     async def load_history(self, trace_id: str) -> Sequence[StoredEvent]:
         """The stored events of a trace. Raises RTE without a state store."""
-        if self._events.store is None:
+        if self.events.store is None:
             msg = "PenguiFlow was created without a state_store"
             raise RuntimeError(msg)
-        return await self._events.store.load_history(trace_id)
-
-    async def save_remote_binding(self, binding: RemoteBinding) -> None:
-        """Keep which remote task works for a trace; no-op without a store; failure is logged."""
-        if self._events.store is None:
-            return
-        try:
-            await self._events.store.save_remote_binding(binding)
-        except Exception as exc:  # noqa: BLE001 - the mirror's store fails open
-            failure = {
-                "key": (binding.trace_id, binding.context_id, binding.task_id),
-                "agent_url": binding.agent_url,
-                "exception": repr(exc),
-            }
-            log_event(logging.ERROR, "state_store_binding_failed", failure, exc)
-
-    def register_external_task(self, trace_id: str, future: asyncio.Future[Any]) -> None:
-        """Let `stop()` cancel and await this task or future."""
-        self._external[future] = trace_id
-        future.add_done_callback(lambda done: self._external.pop(done, None))
-
-    async def record_remote_event(
-        self,
-        *,
-        event: str,
-        node: Node,
-        context: Context,  # noqa: ARG002 - part of the contract
-        trace_id: str | None,
-        latency_ms: float | None,
-        level: int = logging.INFO,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Emit a FlowEvent about a remote call."""
-        await self._events.emit(
-            event,
-            level=level,
-            source=node,
-            trace_id=trace_id,
-            latency_ms=latency_ms,
-            extra=extra,
-        )
+        return await self.events.store.load_history(trace_id)
 
 
 def create(*adjacencies: Adjacency, **options: Any) -> PenguiFlow:

@@ -162,6 +162,9 @@ class LocalHost:
         self.traces.removed(taken.trace_id)
         return taken.value
 
+    def bucket(self, owner: Place, trace_id: str) -> list[Any]:
+        return self.traces.open(trace_id).buckets.setdefault(owner, [])
+
     # Runs (Host of a Worker)
 
     def context(self, run: Invocation) -> Context:

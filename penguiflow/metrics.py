@@ -70,9 +70,8 @@ class FlowEvent:
         }
         if self.trace_id is not None:
             payload["trace_pending"] = self.trace_pending
-        for key, value in (("event_id", self.event_id), ("seq", self.seq), ("tenant", self.tenant)):
-            if value is not None:
-                payload[key] = value
+        own = {"event_id": self.event_id, "seq": self.seq, "tenant": self.tenant}
+        payload.update({key: value for key, value in own.items() if value is not None})
         payload.update(self.extra)
         return payload
 
@@ -94,14 +93,9 @@ class FlowEvent:
 
     def tag_values(self) -> dict[str, str]:
         """The event's labels: type, node, trace and the scalar extras, as strings."""
+        own = {"node_name": self.node_name, "node_id": self.node_id, "trace_id": self.trace_id}
         tags = {"event_type": self.event_type}
-        for key, value in (
-            ("node_name", self.node_name),
-            ("node_id", self.node_id),
-            ("trace_id", self.trace_id),
-        ):
-            if value is not None:
-                tags[key] = value
+        tags.update({key: value for key, value in own.items() if value is not None})
         tags.update({k: str(v) for k, v in self.extra.items() if isinstance(v, _SCALARS)})
         return tags
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.join import Join
 from penguiflow.types import Message
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class NodePolicy:
     `timeout_s`, `backoff_base` and `max_backoff` are seconds. Retry number n waits
     `backoff_base * backoff_mult ** (n - 1)` seconds, at most `max_backoff`, and `jitter` (0 to 1)
     shortens that by a random share. An exception of a type in `non_retryable` is not retried.
-    `concurrency` is how many messages of different traces the node works on at once, per process;
-    messages of one trace keep their order.
+    `concurrency` is how many messages the node works on at once, per process: 1 by default in a
+    local flow, where messages of one trace keep their order; as many as the worker has by default
+    in a durable one.
     """
 
     validate: str = "both"
@@ -40,13 +42,13 @@ class NodePolicy:
     max_backoff: float | None = None
     jitter: float = 0.0
     non_retryable: tuple[type[BaseException], ...] = ()
-    concurrency: int = 1
+    concurrency: int | None = None
 
     def __post_init__(self) -> None:
         if self.validate not in _VALIDATE_CHOICES:
             msg = "validate must be one of 'both', 'in', 'out', 'none'"
             raise ValueError(msg)
-        if self.concurrency < 1:
+        if self.concurrency is not None and self.concurrency < 1:
             msg = "concurrency must be at least 1"
             raise ValueError(msg)
 
@@ -64,6 +66,8 @@ class Node:
     name: str | None = None
     policy: NodePolicy = field(default_factory=NodePolicy)
     allow_cycle: bool = False
+    join: Join | None = field(default=None, init=False, repr=False)
+    """What the node joins, when it is a join."""
     node_id: str = field(init=False)
     validates_in: bool = field(init=False, repr=False)
     validates_out: bool = field(init=False, repr=False)

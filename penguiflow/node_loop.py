@@ -62,6 +62,7 @@ class NodeLoop:
         self.host = host
         self.node = node
         self.inbox = inbox
+        self._concurrency = node.policy.concurrency or 1
         self._worker = Worker(node, host)
         self._tasks: set[asyncio.Task[None]] = set()
         self._active = 0
@@ -70,7 +71,7 @@ class NodeLoop:
         self._waiting: dict[Item, tuple[Floe, asyncio.TimerHandle]] = {}
 
     def start(self) -> None:
-        for _ in range(self.node.policy.concurrency):
+        for _ in range(self._concurrency):
             self._spawn()
 
     def _spawn(self) -> None:
@@ -97,7 +98,7 @@ class NodeLoop:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of ours always runs in a task
         served = 0
-        while self._active <= self.node.policy.concurrency:
+        while self._active <= self._concurrency:
             taken = self.inbox.take()
             if taken is None:
                 await self.inbox.wait()
@@ -112,7 +113,7 @@ class NodeLoop:
     def begin(self, run: Invocation) -> None:
         """A run starts."""
         self.running += 1
-        if self.node.policy.concurrency > 1:
+        if self._concurrency > 1:
             self.inbox.hold(run.trace_id)
 
     def end(self, run: Invocation) -> None:
@@ -120,14 +121,14 @@ class NodeLoop:
         self.running -= 1
         if run.parked:
             self._active += 1  # one task too many now: the next one to look ends
-        if self.node.policy.concurrency > 1 or run.parked:
+        if self._concurrency > 1 or run.parked:
             self.inbox.free(run.trace_id)
 
     def park(self, run: Invocation) -> None:
         """The run waits for its own trace's reader: let another task serve the others."""
         if not run.parked:
             run.parked = True
-            if self.node.policy.concurrency == 1:
+            if self._concurrency == 1:
                 self.inbox.hold(run.trace_id)
             self._active -= 1
             self._spawn()

@@ -53,7 +53,7 @@ class RoundTrips:
         self._cancelled.pop(trace_id, None)
         trace = self._traces.open(trace_id)
         while trace.round_trip:
-            await wait_in(trace.round_trip_waiters, lambda: not trace.round_trip)
+            await wait_in(trace.round_trip_waiters, lambda t=trace: not t.round_trip)
             trace = self._traces.open(trace_id)
         trace.round_trip = True
 

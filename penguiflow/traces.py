@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Any
 from weakref import WeakValueDictionary
 
 from penguiflow.floe import wait_in, wake
@@ -18,6 +19,7 @@ class Trace:
     """A live trace: what is pending, what runs, whether it was cancelled."""
 
     __slots__ = (
+        "buckets",
         "cancelled",
         "event",
         "pending",
@@ -38,6 +40,8 @@ class Trace:
         self.unread = 0
         """Results at the egress that nobody fetched."""
         self.running: dict[Invocation, None] = {}
+        self.buckets: dict[Any, list[Any]] = {}
+        """What join nodes have collected."""
         self.cancelled = False
         self.event: asyncio.Event | None = None
         self.round_trip = False
@@ -62,6 +66,7 @@ class Trace:
             or self.scoped_readers
             or self.round_trip_waiters
             or self.room
+            or any(self.buckets.values())
         )
 
 

@@ -115,9 +115,9 @@ class Worker:
     async def _run(self, run: Invocation) -> Outcome:
         message = run.message
         host = self._host
-        if message is not None and message.deadline_s is not None:
-            if host.clock.now() > message.deadline_s:
-                return await self._expired(run, message)
+        deadline = message.deadline_s if message is not None else None
+        if message is not None and deadline is not None and host.clock.now() > deadline:
+            return await self._expired(run, message)
         if host.is_cancelled(run.trace_id):
             await self._event("trace_cancel_drop", logging.INFO, run)
             return await host.drop(run)

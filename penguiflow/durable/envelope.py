@@ -127,7 +127,8 @@ def encode(envelope: Envelope) -> bytes:
     """The bytes of an envelope.
 
     Raises:
-        NotEncodable: a name is no Unicode or too long, or the whole is too large.
+        NotEncodable: a reader would refuse it: a name is no Unicode or too long, the whole is too
+            large, a number is none.
     """
     if envelope.error is not None:
         plain = _plain(envelope.error, 0)
@@ -136,11 +137,9 @@ def encode(envelope: Envelope) -> bytes:
         data = _ENCODER.encode(envelope)
     except (TypeError, OverflowError, UnicodeEncodeError) as exc:
         raise _unwritable(str(exc)) from exc
-    # A small whole has no large part, so most envelopes are not looked at again.
-    if len(data) > MAX_TEXT or envelope.weight != share.WHOLE:
-        reason = _objection(envelope, len(data))
-        if reason is not None:
-            raise _unwritable(reason)
+    reason = _objection(envelope, len(data))
+    if reason is not None:
+        raise _unwritable(reason)
     return data
 
 
@@ -159,7 +158,7 @@ def decode(data: bytes) -> Envelope:
         raise _refusal(data, exc) from exc
     if envelope.v != VERSION:
         raise _version_refused(envelope.v)
-    reason = _objection(envelope, len(data)) or _nonsense(envelope)
+    reason = _objection(envelope, len(data))
     if reason is not None:
         raise MalformedEnvelope(reason)
     return envelope
@@ -193,44 +192,53 @@ def _version_refused(version: int) -> WireError:
 
 
 def _objection(envelope: Envelope, size: int) -> str | None:
-    """What neither a writer may write nor a reader accept."""
-    if size > MAX_BYTES:
-        return _too_large(size)
-    if envelope.weight != share.WHOLE:
-        try:
-            # A join of several submissions carries more than one.
-            if share.parse(envelope.weight) == 0:
-                return "a weight of 0: what carries nothing cannot be missed"
-        except ValueError as exc:
-            return str(exc)
-    if size > MAX_TEXT:
+    """What a writer must not write and a reader does not accept, or None."""
+    if size > MAX_TEXT:  # else no text in it can be longer
+        if size > MAX_BYTES:
+            return _too_large(size)
         for name in _TEXT_FIELDS:
             text = getattr(envelope, name)
             if text is not None and len(text) > MAX_TEXT:
                 return f"{name} is longer than {MAX_TEXT} characters"
-    return None
-
-
-def _nonsense(envelope: Envelope) -> str | None:
-    """What no writer of this version writes."""
     if envelope.outcome not in OUTCOMES:
         return f"unknown outcome {envelope.outcome[:40]!r}"
     if envelope.attempt < 0 or envelope.delivered < 0:
         return "a count is negative"
-    times = envelope.started + envelope.duration + envelope.submitted
-    if not math.isfinite(times) or (envelope.budget is not None and math.isnan(envelope.budget)):
-        return "a time is no number"
+    for output in envelope.outputs:
+        if output.kind != VALUE and output.kind != MESSAGE:
+            return f"unknown kind {output.kind} of an output"
     if envelope.error is not None and _deeper(envelope.error, MAX_DEPTH):
         return "error is nested too deeply"
-    for output in envelope.outputs:
-        if output.kind not in (VALUE, MESSAGE):
-            return f"unknown kind {output.kind} of an output"
-    return None
+    return _bad_number(envelope)
+
+
+def _bad_number(envelope: Envelope) -> str | None:
+    if not math.isfinite(envelope.started + envelope.duration + envelope.submitted):
+        return "a time is no number"
+    if envelope.budget is not None and math.isnan(envelope.budget):
+        return "budget is no number"
+    if envelope.weight == share.WHOLE:
+        return None
+    try:
+        # A join of several submissions carries more than one; nothing carries nothing.
+        empty = share.parse(envelope.weight) == 0
+    except ValueError as exc:
+        return str(exc)
+    return "a weight of 0" if empty else None
 
 
 _TEXT_FIELDS = (
-    "tenant", "flow", "trace", "node", "input", "client", "worker", "traceparent", "tracestate",
-)  # fmt: skip
+    "tenant",
+    "flow",
+    "trace",
+    "node",
+    "input",
+    "weight",
+    "client",
+    "worker",
+    "traceparent",
+    "tracestate",
+)
 
 
 def _deeper(value: Any, levels: int) -> bool:

@@ -2,81 +2,83 @@
 
 A submission enters with weight 1. An input's weight is split evenly between what follows from it,
 and what ends hands its share in. When the shares that were handed in sum up to the number of
-submissions, every branch has ended. A share is text, `"1"` or `"n/d"` in lowest terms, and exact:
-thirds of thirds sum up to one again.
+submissions, every branch has ended. Shares are exact: thirds of thirds sum up to one again.
+
+A share is text, `"1"` or `"n/d"` in lowest terms, its numbers hexadecimal: unlike decimal ones
+they are read and written in linear time, at any length.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
+from typing import Final
 
-WHOLE = "1"
+WHOLE: Final = "1"
 """The weight of a submission."""
-NOTHING = "0"
-"""The sum of no shares."""
 
-MAX_DIGITS = 4000
-"""Longest share as text. Halving at every hop reaches it after more than 13,000 hops."""
+MAX_LENGTH: Final = 4096
+"""Characters of a share. Halving at every hop reaches it after more than 16,000 hops."""
 
-_SHARE = re.compile(r"0|[1-9][0-9]*(?:/[1-9][0-9]*)?")
+_SHARE = re.compile(r"(0|[1-9a-f][0-9a-f]*)(?:/([1-9a-f][0-9a-f]*))?")
 
 
+@lru_cache(maxsize=1024)
 def parse(weight: str) -> Fraction:
-    """The number behind a share.
+    """The number behind a share or a sum of shares.
 
     Raises:
         ValueError: the text is not in the one form in which shares are written.
     """
-    if weight == WHOLE:
-        return Fraction(1)
-    if len(weight) > MAX_DIGITS or _SHARE.fullmatch(weight) is None:
-        msg = f"not a share: {weight[:40]!r}"
-        raise ValueError(msg)
-    share = Fraction(weight)
-    if str(share) != weight:
-        msg = f"not a share in lowest terms: {weight[:40]!r}"
-        raise ValueError(msg)
-    return share
+    found = _SHARE.fullmatch(weight)
+    if found is not None:
+        number = Fraction(int(found[1], 16), int(found[2] or "1", 16))
+        if _text(number) == weight:
+            return number
+    msg = f"not a share in lowest terms: {weight[:40]!r}"
+    raise ValueError(msg)
 
 
 def split(weight: str, parts: int) -> str:
     """What each of `parts` equal parts carries.
 
     Raises:
-        ValueError: fewer than one part, not a share, or more digits than a share may have.
+        ValueError: fewer than one part, not a share, or the parts are too small to be written.
     """
     if parts < 1:
         msg = f"cannot split a share into {parts} parts"
         raise ValueError(msg)
     if parts == 1:
         return weight
-    if weight == WHOLE:
-        return f"1/{parts}"
-    return _text(parse(weight) / parts)
+    share = f"1/{parts:x}" if weight == WHOLE else _text(parse(weight) / parts)
+    if len(share) > MAX_LENGTH:
+        msg = f"a share of more than {MAX_LENGTH} characters: the flow splits too often"
+        raise ValueError(msg)
+    return share
 
 
 def add(weights: Iterable[str]) -> str:
-    """The exact sum."""
+    """The exact sum; `"0"` of no shares.
+
+    Raises:
+        ValueError: not a share.
+    """
+    # Siblings carry equal shares, so most of a sum is a multiplication.
     total = Fraction(0)
-    wholes = 0
-    for weight in weights:
-        if weight == WHOLE:
-            wholes += 1
-        else:
-            total += parse(weight)
-    return _text(total + wholes) if total else str(wholes)
+    for weight, times in Counter(weights).items():
+        total += times if weight == WHOLE else times * parse(weight)
+    return _text(total)
 
 
 def is_whole(total: str, n: int = 1) -> bool:
     """Whether the total is all of `n` submissions."""
-    return total == str(n)
+    return total == f"{n:x}"
 
 
-def _text(share: Fraction) -> str:
-    text = str(share)
-    if len(text) > MAX_DIGITS:
-        msg = f"a share needs more than {MAX_DIGITS} digits; the flow splits too often"
-        raise ValueError(msg)
-    return text
+def _text(number: Fraction) -> str:
+    if number.denominator == 1:
+        return f"{number.numerator:x}"
+    return f"{number.numerator:x}/{number.denominator:x}"

@@ -33,29 +33,24 @@ class TraceLog:
 
     def add(self, event: StoredEvent) -> None:
         """Append a copy of the event, unless it is here already."""
-        if self._has(event):
-            return
-        kept = copy_event(event)
-        self._events.append(kept)
-        if kept.event_id is not None:
-            self._ids.add(kept.event_id)
+        if event.event_id is not None:
+            if event.event_id in self._ids:
+                return
+            self._ids.add(event.event_id)
+            self._events.append(copy_event(event))
         else:
-            self._alike.setdefault(_content(kept), []).append(kept)
+            # Only an event without an id is known by what it says.
+            alike = self._alike.setdefault(_content(event), [])
+            if any(kept.payload == event.payload and kept.seq == event.seq for kept in alike):
+                return
+            alike.append(copy_event(event))
+            self._events.append(alike[-1])
         if 0 < self._limit < len(self._events):
             self._drop_oldest()
 
     def events(self) -> Iterable[StoredEvent]:
         """The stored events themselves, in order of arrival."""
         return self._events
-
-    def _has(self, event: StoredEvent) -> bool:
-        if event.event_id is not None:
-            return event.event_id in self._ids
-        # Only an event without an id is known by what it says.
-        return any(
-            kept.payload == event.payload and kept.seq == event.seq
-            for kept in self._alike.get(_content(event), ())
-        )
 
     def _drop_oldest(self) -> None:
         gone = self._events.popleft()

@@ -1,0 +1,233 @@
+"""Commits results: one record per input, outputs derived from the record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from penguiflow.clock import Clock
+from penguiflow.durable import hints, weight
+from penguiflow.durable.codec import ValueCodec
+from penguiflow.durable.dead_letters import DeadLetter, DeadLetters, Reason
+from penguiflow.durable.delivery import DurableDelivery
+from penguiflow.durable.envelope import EGRESS, VERSION, Envelope, Output, decode, encode
+from penguiflow.durable.inputs import returned
+from penguiflow.durable.log import AlreadyCommitted, InputGone, Key, Log, Position, Stored
+from penguiflow.durable.topology import Topology, output_id
+from penguiflow.errors import FlowError
+from penguiflow.invocation import Invocation
+from penguiflow.types import Message, StreamChunk
+
+_EXPANSION_WINDOW = 128
+"""Outputs of one record that are written at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A value that a node emitted, and for whom."""
+
+    value: Any
+    targets: tuple[str, ...]
+
+
+class Commit:
+    """Writes the records of one worker process."""
+
+    def __init__(
+        self,
+        log: Log,
+        topology: Topology,
+        codec: ValueCodec,
+        dead_letters: DeadLetters,
+        *,
+        worker: str,
+        emits_errors: bool,
+        clock: Clock,
+    ) -> None:
+        self._log = log
+        self._topology = topology
+        self._codec = codec
+        self._dead_letters = dead_letters
+        self._worker = worker
+        self._emits_errors = emits_errors
+        self._clock = clock
+
+    async def result(self, delivery: DurableDelivery, run: Invocation, outcome: str = "ok") -> None:
+        """Commit what the run emitted; returns when all of it is visible downstream.
+
+        Raises:
+            InputGone: the input's trace was cancelled or removed; nothing was written.
+            LogFull: no room; nothing was written.
+            EntryTooLarge, NotEncodable: the result cannot be sent; nothing was written.
+        """
+        outputs = tuple(
+            self._codec.pack_output(emitted.value, emitted.targets, delivery.envelope.trace)
+            for emitted in run.outputs
+            if emitted.targets
+        )
+        await self._write(delivery, run, outcome, outputs, None)
+
+    async def failure(self, delivery: DurableDelivery, run: Invocation, error: FlowError) -> None:
+        """Commit that the node failed for good, and bury its input. Raises as `result`."""
+        outputs: tuple[Output, ...] = ()
+        if self._emits_errors:
+            trace = delivery.envelope.trace
+            outputs = (self._codec.pack_output(error, (EGRESS,), trace),)
+        await self._write(delivery, run, "failed", outputs, error.to_payload())
+
+    async def _write(
+        self,
+        delivery: DurableDelivery,
+        run: Invocation,
+        outcome: str,
+        outputs: tuple[Output, ...],
+        error: dict[str, Any] | None,
+    ) -> None:
+        incoming = delivery.envelope
+        now = self._clock.now()
+        duration = self._clock.monotonic() - run.started if run.started else 0.0
+        envelope = Envelope(
+            v=VERSION,
+            tenant=incoming.tenant,
+            flow=incoming.flow,
+            trace=incoming.trace,
+            node=str(run.node.name),
+            input=delivery.input_id,
+            outcome=outcome,
+            outputs=outputs,
+            expanded=self._needs_expansion(str(run.node.name), outputs),
+            weight=delivery.share,
+            client=incoming.client,
+            error=error,
+            worker=self._worker,
+            attempt=delivery.attempt,
+            delivered=delivery.log_delivery.num_delivered,
+            started=now - duration,
+            duration=duration,
+            traceparent=incoming.traceparent,
+            tracestate=incoming.tracestate,
+        )
+        await self._append(delivery, envelope)
+
+    def _needs_expansion(self, node: str, outputs: Sequence[Output]) -> bool:
+        """Whether the successors cannot read the record itself: several outputs, or a target
+        that does not consume this node's records."""
+        if len(outputs) != 1:
+            return len(outputs) > 1
+        return not all(self._topology.reads_record(node, t) for t in outputs[0].targets)
+
+    async def _append(self, delivery: DurableDelivery, envelope: Envelope) -> None:
+        key, data = delivery.record_key, encode(envelope)
+        after = delivery.log_delivery.stored.position
+        try:
+            sequence = await self._log.append(key, data, after=after)
+        except AlreadyCommitted:
+            stored = await self._log.get(key)
+            if stored is None:
+                raise InputGone from None
+            await self.finish(delivery, stored)
+            return
+        await self._spread(delivery, Stored(key, sequence, envelope.started, data), envelope)
+
+    async def finish(self, delivery: DurableDelivery, record: Stored) -> None:
+        """Repeat what may be left to do for a record that is committed already."""
+        await self._spread(delivery, record, decode(record.data))
+
+    async def _spread(self, delivery: DurableDelivery, record: Stored, envelope: Envelope) -> None:
+        if envelope.outcome in ("failed", "dead"):
+            await self._bury(delivery, envelope)
+        if envelope.expanded:
+            await self._expand(record.position, envelope)
+        elif returned(record, envelope) is not None:
+            hints.send(self._log, envelope.client, record)
+
+    async def _bury(self, delivery: DurableDelivery, envelope: Envelope) -> None:
+        error = envelope.error or {}
+        letter = DeadLetter(
+            stored=delivery.log_delivery.stored,
+            node=envelope.node,
+            reason=Reason.FAILED if envelope.outcome == "failed" else Reason.POISON,
+            detail=str(error.get("message", "")),
+            deliveries=envelope.delivered,
+            worker=envelope.worker,
+        )
+        await self._dead_letters.bury(letter)
+
+    async def _expand(self, record: Position, envelope: Envelope) -> None:
+        """Write each output of a record as an entry of its own, addressed to one node.
+
+        Keys and shares follow from the record alone, so that a repetition writes the same.
+        """
+        total = sum(len(output.targets) for output in envelope.outputs)
+        share = weight.split(envelope.weight, total)
+        entries = self._outputs_of(record.key, envelope, share)
+        for start in range(0, len(entries), _EXPANSION_WINDOW):
+            batch = entries[start : start + _EXPANSION_WINDOW]
+            await asyncio.gather(*(self._output(record, envelope, *entry) for entry in batch))
+
+    def _outputs_of(
+        self, record: Key, envelope: Envelope, share: str
+    ) -> list[tuple[Key, Output, str]]:
+        entries = []
+        for index, output in enumerate(envelope.outputs):
+            identity = output_id(record.trace, envelope.node, record.input, index)
+            for target in output.targets:
+                key = self._topology.output_key(record.trace, target, identity)
+                entries.append((key, msgspec.structs.replace(output, targets=(target,)), share))
+        return entries
+
+    async def _output(
+        self, record: Position, envelope: Envelope, key: Key, output: Output, share: str
+    ) -> None:
+        entry = msgspec.structs.replace(
+            envelope, outputs=(output,), expanded=False, weight=share, error=None
+        )
+        data = encode(entry)
+        try:
+            sequence = await self._log.append(key, data, after=record)
+        except AlreadyCommitted:
+            if EGRESS not in output.targets:
+                return
+            stored = await self._log.get(key)
+        else:
+            stored = Stored(key, sequence, envelope.started, data)
+        if stored is not None and EGRESS in output.targets:
+            hints.send(self._log, envelope.client, stored)
+
+    async def poison(self, delivery: DurableDelivery, run_node: str, detail: str) -> None:
+        """Commit that an input is not tried any more, and bury it."""
+        incoming = delivery.envelope
+        envelope = Envelope(
+            v=VERSION,
+            tenant=incoming.tenant,
+            flow=incoming.flow,
+            trace=incoming.trace,
+            node=run_node,
+            input=delivery.input_id,
+            outcome="dead",
+            outputs=(),
+            expanded=False,
+            weight=delivery.share,
+            client=incoming.client,
+            error={"code": "POISON", "message": detail},
+            worker=self._worker,
+            attempt=delivery.attempt,
+            delivered=delivery.log_delivery.num_delivered,
+            started=self._clock.now(),
+            duration=0.0,
+            traceparent=incoming.traceparent,
+            tracestate=incoming.tracestate,
+        )
+        await self._append(delivery, envelope)
+
+    def publish_chunk(
+        self, delivery: DurableDelivery, chunk: StreamChunk, message: Message
+    ) -> None:
+        """Send a chunk to whoever follows the trace now."""
+        envelope = delivery.envelope
+        output = self._codec.pack_output(message, (EGRESS,), envelope.trace)
+        hints.send_chunk(self._log, envelope.client, delivery, chunk, output)

@@ -1,0 +1,93 @@
+"""Hints: a committed result told at once to the client that waits for it.
+
+A hint is a broadcast, so it may be lost; the truth is in the log, and a client that hears nothing
+looks there. It is sent after the commit only, so whatever it carries is committed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penguiflow.durable.delivery import DurableDelivery
+from penguiflow.durable.envelope import Output
+from penguiflow.durable.log import Key, Kind, Log, Stored
+from penguiflow.types import StreamChunk
+
+_INLINE = 64 * 1024
+"""Bytes up to which a hint carries the entry itself."""
+
+
+class Hint(msgspec.Struct, array_like=True, frozen=True):
+    """Which entry was committed, and the entry unless it is large."""
+
+    kind: str
+    node: str
+    input: str
+    sequence: int
+    timestamp: float
+    data: bytes
+
+
+class ChunkHint(msgspec.Struct, array_like=True, frozen=True):
+    """A streamed chunk: who emits it, in which attempt, and the chunk."""
+
+    node: str
+    input: str
+    attempt: int
+    stream_id: str
+    seq: int
+    done: bool
+    output: Output
+
+
+_encoder = msgspec.msgpack.Encoder()
+_hint = msgspec.msgpack.Decoder(Hint)
+_chunk = msgspec.msgpack.Decoder(ChunkHint)
+
+
+def topic(client: str, trace: str, *, chunks: bool = False) -> str:
+    """Where the hints of a trace go; either part may be `*` for a listener."""
+    return f"{'chunk' if chunks else 'hint'}.{client or 'anybody'}.{trace}"
+
+
+def send(log: Log, client: str, stored: Stored) -> None:
+    """Tell the client that this entry holds a result, or ends a part of its trace."""
+    data = stored.data if len(stored.data) <= _INLINE else b""
+    key = stored.key
+    hint = Hint(key.kind.value, key.node, key.input, stored.sequence, stored.timestamp, data)
+    log.broadcast(topic(client, key.trace), _encoder.encode(hint))
+
+
+def send_chunk(
+    log: Log, client: str, delivery: DurableDelivery, chunk: StreamChunk, output: Output
+) -> None:
+    """Tell the client of a chunk."""
+    hint = ChunkHint(
+        delivery.record_key.node,
+        delivery.input_id,
+        delivery.attempt,
+        chunk.stream_id,
+        chunk.seq,
+        chunk.done,
+        output,
+    )
+    trace = delivery.record_key.trace
+    log.broadcast(topic(client, trace, chunks=True), _encoder.encode(hint))
+
+
+def read(trace: str, data: bytes) -> Stored | None:
+    """The entry of a hint; without data when it has to be read from the log. None if malformed."""
+    try:
+        hint = _hint.decode(data)
+        key = Key(Kind(hint.kind), trace, hint.node, hint.input)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return Stored(key, hint.sequence, hint.timestamp, hint.data)
+
+
+def read_chunk(data: bytes) -> ChunkHint | None:
+    """The chunk of a hint, or None if it is malformed."""
+    try:
+        return _chunk.decode(data)
+    except msgspec.DecodeError:
+        return None

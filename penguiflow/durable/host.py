@@ -1,0 +1,221 @@
+"""The host of a worker process: runs the nodes of a durable flow over a log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from penguiflow.clock import SYSTEM_CLOCK, Clock
+from penguiflow.context import ChunkRequest, Context, Place, Targets, resolve
+from penguiflow.controller import Steering
+from penguiflow.decide import DONE, Outcome, Settlement
+from penguiflow.durable.commit import Commit, Emitted
+from penguiflow.durable.delivery import DurableDelivery
+from penguiflow.durable.envelope import EGRESS
+from penguiflow.durable.log import InputGone, Log, LogFull, TraceEnded
+from penguiflow.durable.tokens import derive
+from penguiflow.durable.topology import Topology
+from penguiflow.endpoints import ROOKERY
+from penguiflow.errors import FlowError
+from penguiflow.events import Events
+from penguiflow.invocation import Invocation
+from penguiflow.node import Node
+from penguiflow.registry import ModelRegistry
+from penguiflow.remote_support import RemoteSupport
+from penguiflow.traces import Traces
+from penguiflow.types import Message, StreamChunk
+
+_FULL_DELAY = 1.0
+"""Seconds until an input whose result found no room in the log is tried again."""
+
+
+class DurableHost(RemoteSupport):
+    """Host of the workers and site of the contexts of one durable flow in this process.
+
+    Outputs are held until the node's record is committed; the record is the edge.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topology: Topology,
+        commit: Commit,
+        *,
+        events: Callable[[DurableHost], Events],
+        registry: ModelRegistry | None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.log = log
+        self.topology = topology
+        self.registry = registry
+        self.clock = clock
+        self._commit = commit
+        self._traces = Traces()
+        self._graph = topology.graph
+        self._places: dict[str, list[Place]] = {
+            str(node.name): [*self._graph.successors[node], *self._egress_of(node)]
+            for node in self._graph.nodes
+        }
+        super().__init__(events(self))
+
+    def _egress_of(self, node: Node) -> list[Place]:
+        return [ROOKERY] if str(node.name) in self.topology.leaves else []
+
+    # Site of a context
+
+    def places(self, owner: Place) -> Sequence[Place]:
+        return self._places[str(owner.name)] if isinstance(owner, Node) else []
+
+    def depths(self, source: Place) -> tuple[int, int, int, int]:
+        return 0, 0, len(self.places(source)), 0
+
+    async def send(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
+        self.send_nowait(run, owner, value, to)
+
+    def send_nowait(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
+        assert run is not None  # noqa: S101 - a durable context exists only within a run
+        run.outputs.append(Emitted(value, self._targets(owner, to)))
+
+    def _targets(self, owner: Place, to: Targets) -> tuple[str, ...]:
+        assert isinstance(owner, Node)  # noqa: S101 - as above
+        if to is None:
+            return self.topology.successors(str(owner.name))
+        places = self.places(owner)
+        if ROOKERY not in places:
+            places = [*places, ROOKERY]
+        return tuple(
+            EGRESS if place is ROOKERY else str(place.name) for place in resolve(owner, places, to)
+        )
+
+    async def send_chunk(
+        self, run: Invocation | None, owner: Place, chunk: ChunkRequest, to: Targets
+    ) -> StreamChunk:
+        """A chunk for the egress goes out at once; one for other nodes with the record."""
+        assert run is not None  # noqa: S101 - as above
+        trace = chunk.parent.trace_id
+        seq = self._traces.next_seq(trace, chunk.stream_id, chunk.seq, done=chunk.done)
+        piece, message = chunk.numbered(seq)
+        targets = self._targets(owner, to)
+        others = tuple(target for target in targets if target != EGRESS)
+        if others:
+            run.outputs.append(Emitted(message, others))
+        if EGRESS in targets:
+            self._commit.publish_chunk(_delivery(run), piece, message)
+        return piece
+
+    async def receive(self, owner: Place, from_: Targets) -> Any:
+        raise _no_fetch(owner)
+
+    def receive_nowait(self, owner: Place, from_: Targets) -> Any:
+        raise _no_fetch(owner)
+
+    def idempotency_key(self, run: Invocation) -> str:
+        delivery = _delivery(run)
+        return derive(self.log.tenant, str(run.trace_id), str(run.node.name), delivery.input_id)
+
+    def bucket(self, owner: Place, trace_id: str) -> list[Any]:
+        msg = "a durable join keeps its state in the log"
+        raise RuntimeError(msg)
+
+    # Host of a worker
+
+    def context(self, run: Invocation) -> Context:
+        return Context.of_run(run, self, self)
+
+    def loops(self, node: Node) -> bool:
+        return str(node.name) in self.topology.successors(str(node.name))
+
+    def is_cancelled(self, trace_id: str | None) -> bool:
+        trace = self._traces.get(trace_id)
+        return trace is not None and trace.cancelled
+
+    def begin(self, run: Invocation) -> None:
+        self._traces.open(str(run.trace_id)).running[run] = None
+        run.outputs.clear()
+
+    async def end(self, run: Invocation) -> None:
+        trace = self._traces.get(run.trace_id)
+        if trace is not None:
+            trace.running.pop(run, None)
+            if not trace.running:
+                self._traces.forget(trace)
+
+    async def complete(self, run: Invocation, result: Any, steering: Steering | None) -> Outcome:
+        if steering is not None:
+            self._steer(run, steering)
+        elif result is not None:
+            run.outputs.append(Emitted(result, self._targets(run.node, None)))
+        return await self._settled(self._commit.result(_delivery(run), run))
+
+    def _steer(self, run: Invocation, steering: Steering) -> None:
+        if steering.to_egress is not None:
+            run.outputs.append(Emitted(steering.to_egress, (EGRESS,)))
+        if steering.to_self is not None:
+            run.outputs.append(Emitted(steering.to_self, (str(run.node.name),)))
+
+    async def fail(self, run: Invocation, error: FlowError) -> Outcome:
+        return await self._settled(self._commit.failure(_delivery(run), run, error))
+
+    async def expire(self, run: Invocation, answer: Message) -> Outcome:
+        run.outputs = [Emitted(answer, (EGRESS,))]
+        return await self._settled(self._commit.result(_delivery(run), run, outcome="expired"))
+
+    async def drop(self, run: Invocation) -> Outcome:
+        return DONE
+
+    async def _settled(self, commit: Any) -> Outcome:
+        """Await a commit and turn what the log answers into an outcome.
+
+        A result that is too large, or cannot be encoded, is the node's failure: it is raised.
+        """
+        try:
+            await commit
+        except LogFull:
+            return Outcome(Settlement.HAND_BACK, delay=_FULL_DELAY)
+        except (InputGone, TraceEnded):
+            return _GONE
+        return DONE
+
+    # Traces
+
+    def trace_gauges(self, trace_id: str | None) -> tuple[int | None, int, bool]:
+        trace = self._traces.get(trace_id)
+        if trace is None:
+            return (None if trace_id is None else 0), 0, False
+        return len(trace.running), len(trace.running), trace.cancelled
+
+    def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
+        """The event that a cancel of the trace sets in this process."""
+        return self._traces.cancel_event(trace_id)
+
+    def cancel_here(self, trace_id: str) -> None:
+        """Cancel what of the trace runs in this process."""
+        trace = self._traces.get(trace_id)
+        if trace is None or trace.cancelled:
+            return
+        trace.cancelled = True
+        self._traces.cancel_event(trace_id).set()
+        for run in list(trace.running):
+            run.cancel()
+
+    def running(self) -> list[str]:
+        """The traces that something runs for."""
+        return [trace.trace_id for trace in self._traces.live() if trace.running]
+
+
+_GONE = Outcome(Settlement.ACK, reason="input gone")
+"""The input was cancelled or removed meanwhile: nothing of this run counts."""
+
+
+def _delivery(run: Invocation) -> DurableDelivery:
+    delivery = run.delivery
+    assert isinstance(delivery, DurableDelivery)  # noqa: S101 - only a durable worker gets here
+    return delivery
+
+
+def _no_fetch(owner: Place) -> RuntimeError:
+    return RuntimeError(
+        f"node {owner.name!r} called ctx.fetch() in a durable flow; its input is delivered one by "
+        "one and settled with its result: use join_k, or a node of its own"
+    )

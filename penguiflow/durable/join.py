@@ -1,0 +1,149 @@
+"""A join over workers: its state is the log itself.
+
+The inputs of a join lie in the log. Whoever is handed an input looks which of its trace are there;
+whoever sees a complete group commits the joined message. The log is totally ordered, so the last
+input of a group always sees the whole group, and the commit is fenced, so several who see it
+commit once. An input that a reader has seen in an incomplete group needs nothing more: a later one
+will look again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from penguiflow.durable import weight
+from penguiflow.durable.codec import ValueCodec
+from penguiflow.durable.delivery import DurableDelivery
+from penguiflow.durable.envelope import decode
+from penguiflow.durable.inputs import Input, input_for
+from penguiflow.durable.log import Key, Log, LogUnavailable, Stored
+from penguiflow.durable.tokens import derive
+from penguiflow.durable.topology import Topology, record_key
+from penguiflow.join import Join, joined
+from penguiflow.node import Node, NodePolicy
+from penguiflow.settle import settle_entry
+
+_REMEMBERED = 4096
+"""Traces whose join is remembered in this process; forgetting one costs a read, not a result."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What this process has seen of one trace's join."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    upto: int = 0
+    """Every input up to this sequence was seen by a read that found its group incomplete."""
+    complete: dict[Key, Key] = field(default_factory=dict)
+    """Inputs whose group was seen complete, with the key of the group's record."""
+    committed: set[Key] = field(default_factory=set)
+    """Records of groups that are known to be committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    stored: Stored
+    input: Input
+
+
+class DurableJoin:
+    """Opens the deliveries of one join node."""
+
+    def __init__(self, node: Node, join: Join, topology: Topology, codec: ValueCodec, log: Log):
+        self._name = str(node.name)
+        self._token = topology.tokens[self._name]
+        self._join = join
+        self._codec = codec
+        self._log = log
+        self._patterns = topology.consumer(node).patterns
+        self._traces: OrderedDict[str, _Seen] = OrderedDict()
+
+    async def open(self, delivery: DurableDelivery) -> DurableDelivery | None:
+        """The delivery that commits a complete group; None when this input needs nothing more.
+
+        Of one trace only one delivery is open at a time: `closed` must follow.
+
+        Raises:
+            LogUnavailable: the read did not show this very input: it was answered by a replica
+                that is behind.
+        """
+        entry = delivery.log_delivery
+        seen = self._seen(entry.stored.key.trace)
+        opened = None
+        await seen.lock.acquire()
+        try:
+            if not await self._needs_nothing(entry.stored, seen):
+                opened = await self._look(delivery, seen)
+        finally:
+            if opened is None:
+                seen.lock.release()
+        if opened is None:
+            await settle_entry(entry)
+        return opened
+
+    def closed(self, delivery: DurableDelivery) -> None:
+        """The run of an opened delivery is over, however it ended."""
+        self._seen(delivery.log_delivery.stored.key.trace).lock.release()
+
+    async def _needs_nothing(self, entry: Stored, seen: _Seen) -> bool:
+        record = seen.complete.get(entry.key)
+        if record is None:
+            return entry.sequence <= seen.upto
+        if record not in seen.committed:
+            if await self._log.get(record) is None:
+                return False
+            seen.committed.add(record)
+        return True
+
+    def _seen(self, trace: str) -> _Seen:
+        seen = self._traces.setdefault(trace, _Seen())
+        self._traces.move_to_end(trace)
+        if len(self._traces) > _REMEMBERED:
+            oldest = next(iter(self._traces.values()))
+            if not oldest.lock.locked():
+                self._traces.popitem(last=False)
+        return seen
+
+    async def _look(self, delivery: DurableDelivery, seen: _Seen) -> DurableDelivery | None:
+        own = delivery.log_delivery.stored
+        arrivals = await self._arrivals(own.key.trace)
+        position = next((i for i, a in enumerate(arrivals) if a.stored.key == own.key), None)
+        if position is None:
+            msg = "the log's answer does not hold the input that asked; a replica is behind"
+            raise LogUnavailable(msg)
+        count = self._join.expected(self._codec.unpack_output(arrivals[0].input.output))
+        index = position // count
+        group = arrivals[index * count : (index + 1) * count]
+        if len(group) < count:
+            seen.upto = arrivals[-1].stored.sequence
+            return None
+        completed = self._completed(delivery, index, group)
+        seen.complete.update((arrival.stored.key, completed.record_key) for arrival in group)
+        return completed
+
+    async def _arrivals(self, trace: str) -> list[_Arrival]:
+        entries = await self._log.read([replace(p, trace=trace) for p in self._patterns])
+        found = ((entry, input_for(entry, decode(entry.data), self._name)) for entry in entries)
+        return [_Arrival(entry, value) for entry, value in found if value is not None]
+
+    def _completed(
+        self, delivery: DurableDelivery, index: int, group: list[_Arrival]
+    ) -> DurableDelivery:
+        delivery.value = joined([self._codec.unpack_output(a.input.output) for a in group])
+        delivery.input_id = derive("join", self._name, index)
+        delivery.share = weight.add(a.input.share for a in group)
+        trace = delivery.log_delivery.stored.key.trace
+        delivery.record_key = record_key(trace, self._token, delivery.input_id)
+        return delivery
+
+
+async def _pass_on(message: Any, ctx: Any) -> Any:
+    return message
+
+
+def passing(node: Node) -> Node:
+    """What a worker runs for a join node whose message is joined already."""
+    return Node(_pass_on, name=node.name, policy=NodePolicy(validate="none"))

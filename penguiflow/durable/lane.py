@@ -1,0 +1,241 @@
+"""A lane: what one worker process does for one node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.durable.dead_letters import DeadLetter, DeadLetters, Reason
+from penguiflow.durable.delivery import DurableDelivery
+from penguiflow.durable.envelope import Envelope, EnvelopeTooNew, MalformedEnvelope, decode
+from penguiflow.durable.inputs import Input, input_for
+from penguiflow.durable.join import DurableJoin, passing
+from penguiflow.durable.log import Consumption, LogDelivery, LogError
+from penguiflow.durable.topology import record_key
+from penguiflow.durable.wire_errors import MalformedValue
+from penguiflow.events import log_event
+from penguiflow.node import Node
+from penguiflow.settle import settle_entry
+from penguiflow.worker import Worker
+
+if TYPE_CHECKING:
+    from penguiflow.durable.codec import ValueCodec
+    from penguiflow.durable.commit import Commit
+    from penguiflow.durable.host import DurableHost
+
+_TOO_NEW_DELAY = 30.0
+"""Seconds for which an entry of a newer version is left to newer workers."""
+
+
+class Lane:
+    """Takes the deliveries of one node, each in a task of its own, and sees them settled."""
+
+    def __init__(
+        self,
+        node: Node,
+        host: DurableHost,
+        *,
+        codec: ValueCodec,
+        commit: Commit,
+        dead_letters: DeadLetters,
+        worker_id: str,
+        max_deliveries: int,
+        join: DurableJoin | None = None,
+    ) -> None:
+        self.node = node
+        self.name = str(node.name)
+        self._token = host.topology.tokens[self.name]
+        self._host = host
+        self._codec = codec
+        self._commit = commit
+        self._dead_letters = dead_letters
+        self._worker_id = worker_id
+        self._max_deliveries = max_deliveries
+        self._join = join
+        self._worker = Worker(node if join is None else passing(node), host)
+        self._tasks: dict[asyncio.Task[None], LogDelivery] = {}
+        self._waiting: dict[DurableDelivery, asyncio.TimerHandle] = {}
+        self.consumption: Consumption | None = None
+
+    @property
+    def in_hand(self) -> list[LogDelivery]:
+        """Deliveries that are not settled: running or in back-off."""
+        return [*self._tasks.values(), *(d.log_delivery for d in self._waiting)]
+
+    def deliver(self, delivery: LogDelivery) -> None:
+        """Take one delivery; called by the log."""
+        self._start(delivery, self._handle(delivery))
+
+    def _start(self, delivery: LogDelivery, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = delivery
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Not settled: its lease ends and it comes again.
+            failure = {"node_name": self.name, "exception": repr(error)}
+            log_event(logging.ERROR, "delivery_not_settled", failure, error)
+
+    async def _handle(self, entry: LogDelivery) -> None:
+        again = False
+        try:
+            delivery = await self._open(entry)
+            if delivery is not None:
+                again = await self._run_opened(delivery)
+        finally:
+            if not again:
+                self._release()
+
+    async def _run_opened(self, delivery: DurableDelivery) -> bool:
+        try:
+            return await self._run(delivery)
+        finally:
+            if self._join is not None:
+                self._join.closed(delivery)
+
+    def _release(self) -> None:
+        if self.consumption is not None:
+            self.consumption.release()
+
+    async def _run(self, delivery: DurableDelivery) -> bool:
+        """Work on it; True when it stays in hand for another attempt."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - the lane made it
+        await self._worker.process(delivery, task)
+        return delivery in self._waiting
+
+    # Opening
+
+    async def _open(self, entry: LogDelivery) -> DurableDelivery | None:
+        """The delivery for the node; None when the entry is settled otherwise."""
+        stored = entry.stored
+        try:
+            envelope = decode(stored.data)
+        except EnvelopeTooNew as exc:
+            await self._leave_to_newer(entry, exc)
+            return None
+        except MalformedEnvelope as exc:
+            await self._bury(entry, Reason.MALFORMED, str(exc))
+            return None
+        if envelope.tenant != self._host.log.tenant:
+            detail = f"envelope of tenant {envelope.tenant!r} in the log of another tenant"
+            await self._bury(entry, Reason.WRONG_TENANT, detail)
+            return None
+        found = input_for(stored, envelope, self.name)
+        if found is None:
+            await settle_entry(entry)
+            return None
+        return await self._open_input(entry, envelope, found)
+
+    async def _open_input(
+        self, entry: LogDelivery, envelope: Envelope, found: Input
+    ) -> DurableDelivery | None:
+        delivery = DurableDelivery(
+            entry,
+            envelope,
+            value=None,
+            input_id=found.input_id,
+            share=found.share,
+            record_key=record_key(entry.stored.key.trace, self._token, found.input_id),
+            again=self._again,
+            hold_limit=self._host.topology.lease,
+        )
+        if self._join is not None:
+            return await self._join.open(delivery)
+        if entry.num_delivered > 1 and await self._known(delivery):
+            return None
+        try:
+            delivery.value = self._codec.unpack_output(found.output)
+        except MalformedValue as exc:
+            await self._bury_input(delivery, Reason.UNKNOWN_TYPE, str(exc))
+            return None
+        return delivery
+
+    async def _known(self, delivery: DurableDelivery) -> bool:
+        """Whether a redelivered input needs no run: it has a record, or came too often."""
+        record = await self._host.log.get(delivery.record_key)
+        if record is not None:
+            await self._commit.finish(delivery, record)
+            await settle_entry(delivery.log_delivery)
+            return True
+        limit = self._max_deliveries + self.node.policy.max_retries
+        if delivery.log_delivery.num_delivered > limit:
+            detail = f"delivered {limit} times and never settled; it may end its process"
+            await self._bury_input(delivery, Reason.POISON, detail)
+            return True
+        return False
+
+    async def _leave_to_newer(self, entry: LogDelivery, problem: EnvelopeTooNew) -> None:
+        if entry.num_delivered > self._max_deliveries:
+            await self._bury(entry, Reason.TOO_NEW, str(problem))
+        else:
+            await settle_entry(entry, again_after=_TOO_NEW_DELAY)
+
+    async def _bury(self, entry: LogDelivery, reason: Reason, detail: str) -> None:
+        letter = DeadLetter(
+            stored=entry.stored,
+            node=self.name,
+            reason=reason,
+            detail=detail,
+            deliveries=entry.num_delivered,
+            worker=self._worker_id,
+        )
+        await self._dead_letters.bury(letter)
+        failure = {"node_name": self.name, "reason": reason.value, "detail": detail}
+        log_event(logging.ERROR, "dead_letter", {**failure, "trace_id": entry.stored.key.trace})
+        await settle_entry(entry, dead=reason.value)
+
+    async def _bury_input(self, delivery: DurableDelivery, reason: Reason, detail: str) -> None:
+        """Bury an input whose trace is known: a record ends its branch of the trace."""
+        with contextlib.suppress(LogError):
+            # Without its record the trace stays open and an audit lists it; the letter is kept.
+            await self._commit.poison(delivery, self.name, detail)
+        await self._bury(delivery.log_delivery, reason, detail)
+
+    # Back-off and end
+
+    def _again(self, delivery: DurableDelivery, delay: float) -> None:
+        """Keep the delivery and its lease, and run it again after a while."""
+        loop = asyncio.get_running_loop()
+        self._waiting[delivery] = loop.call_later(delay, self._resume, delivery)
+
+    def _resume(self, delivery: DurableDelivery) -> None:
+        if self._waiting.pop(delivery, None) is not None:
+            self._start(delivery.log_delivery, self._resumed(delivery))
+
+    async def _resumed(self, delivery: DurableDelivery) -> None:
+        again = False
+        try:
+            again = await self._run(delivery)
+        finally:
+            if not again:
+                self._release()
+
+    def drop(self, trace: str) -> None:
+        """End the back-offs of a cancelled trace; their runs find it cancelled."""
+        for delivery in [d for d in self._waiting if d.trace_id == trace]:
+            self._waiting[delivery].cancel()
+            self._resume(delivery)
+
+    async def finish(self, limit: float) -> int:
+        """Wait for what runs, at most `limit` seconds; hand the rest back.
+
+        Returns:
+            How many deliveries were handed back.
+        """
+        for delivery in list(self._waiting):
+            self._waiting.pop(delivery).cancel()
+            self._start(delivery.log_delivery, settle_entry(delivery.log_delivery, again_after=0.0))
+        tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=limit)
+        late = [task for task in tasks if not task.done()]
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=5.0)
+        return len(late)

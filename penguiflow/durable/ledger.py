@@ -1,0 +1,122 @@
+"""The books of a trace: its state and results, computed from its entries alone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from penguiflow.durable import weight
+from penguiflow.durable.envelope import DEAD, EGRESS, FAILED, Envelope, decode
+from penguiflow.durable.inputs import input_for, returned
+from penguiflow.durable.log import Kind, Stored
+from penguiflow.durable.wire_errors import WireError
+
+
+class TraceStatus(StrEnum):
+    """How far a trace is. The last three are terminal."""
+
+    UNKNOWN = "unknown"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in (TraceStatus.COMPLETED, TraceStatus.FAILED, TraceStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry and its envelope; None when it could not be read."""
+
+    stored: Stored
+    envelope: Envelope | None
+
+
+@dataclass(slots=True)
+class Books:
+    """The entries of one trace, by sequence, and what follows from them.
+
+    A trace is complete when the shares that ended sum up to its submissions. Its one terminal
+    state is what came first in the log: the entry that completed it, or the marker that ended it.
+    """
+
+    trace: str
+    entries: list[Entry] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, trace: str, stored: Iterable[Stored]) -> Books:
+        """The books from a trace's entries in any order."""
+        ordered = sorted(stored, key=lambda entry: entry.sequence)
+        return cls(trace, [Entry(entry, _read(entry)) for entry in ordered])
+
+    @property
+    def submissions(self) -> int:
+        """How many messages were submitted into the trace."""
+        return sum(e.stored.key.kind is Kind.INGRESS for e in self.entries)
+
+    @property
+    def end(self) -> Entry | None:
+        """The marker that ended the trace."""
+        return next((e for e in self.entries if e.stored.key.kind is Kind.END), None)
+
+    @property
+    def failures(self) -> list[Entry]:
+        """The records of inputs that failed for good."""
+        return [
+            e
+            for e in self.entries
+            if e.stored.key.kind is Kind.RECORD
+            and e.envelope is not None
+            and e.envelope.outcome in (FAILED, DEAD)
+        ]
+
+    @property
+    def results(self) -> list[Entry]:
+        """What reached the egress, in order."""
+        return [
+            e
+            for e in self.entries
+            if e.envelope is not None
+            and e.stored.key.kind in (Kind.RECORD, Kind.OUTPUT)
+            and input_for(e.stored, e.envelope, EGRESS) is not None
+        ]
+
+    @property
+    def completed_by(self) -> Entry | None:
+        """The entry with which the last branch ended; None while something is under way."""
+        submitted, shares = 0, "0"
+        for entry in self.entries:
+            if entry.envelope is None:
+                continue
+            submitted += entry.stored.key.kind is Kind.INGRESS
+            share = returned(entry.stored, entry.envelope)
+            if share is not None and entry.stored.key.kind is not Kind.END:
+                shares = weight.add((shares, share))
+                if submitted and weight.is_whole(shares, self.submissions):
+                    return entry
+        return None
+
+    @property
+    def status(self) -> TraceStatus:
+        """The state of the trace."""
+        completed, end = self.completed_by, self.end
+        if end is not None and not (
+            completed is not None and completed.stored.sequence < end.stored.sequence
+        ):
+            outcome = end.envelope.outcome if end.envelope is not None else "cancelled"
+            return {"ok": TraceStatus.COMPLETED, "failed": TraceStatus.FAILED}.get(
+                outcome, TraceStatus.CANCELLED
+            )
+        if completed is not None:
+            return TraceStatus.FAILED if self.failures else TraceStatus.COMPLETED
+        return TraceStatus.RUNNING if self.entries else TraceStatus.UNKNOWN
+
+
+def _read(stored: Stored) -> Envelope | None:
+    try:
+        return decode(stored.data)
+    except WireError:
+        return None

@@ -1,0 +1,216 @@
+"""A worker process's share of a durable flow: a lane for each node that it hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from penguiflow.clock import SYSTEM_CLOCK, Clock
+from penguiflow.durable.check import check_durable
+from penguiflow.durable.codec import TypeMap, ValueCodec
+from penguiflow.durable.commit import Commit
+from penguiflow.durable.dead_letters import DeadLetters
+from penguiflow.durable.host import DurableHost
+from penguiflow.durable.join import DurableJoin
+from penguiflow.durable.lane import Lane
+from penguiflow.durable.log import Log, LogError, Subscription
+from penguiflow.durable.tokens import trace_token
+from penguiflow.durable.topology import FlowNotDurable, Topology, end_key
+from penguiflow.events import Events, log_event
+from penguiflow.flow import PenguiFlow
+from penguiflow.node import Node
+from penguiflow.registry import ModelRegistry
+
+CANCEL_TOPIC = "cancel"
+DEFAULT_MAX_DELIVERIES = 20
+"""Deliveries of one input without an end, after which it is taken for poison."""
+
+
+def new_worker_id() -> str:
+    """Names this process in records: host, process id and a random part."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+class DurableWorker:
+    """Hosts all or some nodes of a flow over a log, in any asyncio program.
+
+    Args:
+        flow: The flow, as it is; it must not be running itself.
+        log: The log of the flow's tenant.
+        dead_letters: Where unprocessable entries go.
+        nodes: Names of the nodes to host; all by default.
+        registry: The models of nodes that validate.
+        concurrency: Inputs in work at once per node, unless the node's policy says otherwise.
+        lease: Seconds after which an input of a dead worker is delivered to another one.
+        max_deliveries: Deliveries without an end after which an input is buried.
+        on_gone: Called with (node, reason) when a consumer was deleted by somebody else.
+
+    Raises:
+        FlowNotDurable: a node uses something that cannot be spread over workers.
+        KeyError: a name in `nodes` is not in the flow.
+    """
+
+    def __init__(
+        self,
+        flow: PenguiFlow,
+        log: Log,
+        dead_letters: DeadLetters,
+        *,
+        nodes: Sequence[str] | None = None,
+        registry: ModelRegistry | None = None,
+        concurrency: int = 64,
+        lease: float = 15.0,
+        max_deliveries: int = DEFAULT_MAX_DELIVERIES,
+        worker_id: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        on_gone: Callable[[str, str], None] | None = None,
+    ) -> None:
+        check_durable(flow.graph)
+        if registry is not None:
+            flow.check_registry(registry)
+        self.id = worker_id or new_worker_id()
+        self.log = log
+        self.topology = Topology(flow.graph, lease=lease)
+        self._clock = clock
+        self._concurrency = concurrency
+        self._on_gone = on_gone
+        codec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
+        commit = Commit(
+            log,
+            self.topology,
+            codec,
+            dead_letters,
+            worker=self.id,
+            emits_errors=flow.emits_errors,
+            clock=clock,
+        )
+
+        def events(host: DurableHost) -> Events:
+            sink = Events(
+                host, clock=clock, store=flow.state_store, middlewares=flow.middlewares,
+                store_fails_open=False,
+            )  # fmt: skip
+            sink.tenant = log.tenant
+            return sink
+
+        self.host = DurableHost(
+            log, self.topology, commit, events=events, registry=registry, clock=clock
+        )
+        self.lanes = [
+            Lane(
+                node,
+                self.host,
+                codec=codec,
+                commit=commit,
+                dead_letters=dead_letters,
+                worker_id=self.id,
+                max_deliveries=max_deliveries,
+                join=DurableJoin(node, node.join, self.topology, codec, log) if node.join else None,
+            )
+            for node in _chosen(flow, nodes)
+        ]
+        self._heart: asyncio.Task[None] | None = None
+        self._cancels: Subscription | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Join the consumers of the hosted nodes and begin to work."""
+        self._cancels = await self.log.listen(CANCEL_TOPIC, self._heard_cancel)
+        for lane in self.lanes:
+            window = lane.node.policy.concurrency or self._concurrency
+            lane.consumption = await self.log.consume(
+                self.topology.consumer(lane.node),
+                lane.deliver,
+                window=window,
+                on_gone=self._gone(lane),
+            )
+        self._heart = asyncio.create_task(self._beat(), name="penguiflow:heartbeat")
+
+    def _gone(self, lane: Lane) -> Callable[[str], None]:
+        def gone(reason: str) -> None:
+            failure = {"node_name": lane.name, "reason": reason}
+            log_event(logging.ERROR, "consumer_gone", failure)
+            if self._on_gone is not None:
+                self._on_gone(lane.name, reason)
+
+        return gone
+
+    async def stop(self, *, drain: float = 30.0) -> int:
+        """Take nothing more, finish what is in hand within `drain` seconds, hand back the rest.
+
+        Returns:
+            How many inputs were handed back unfinished. Idempotent.
+        """
+        for lane in self.lanes:
+            if lane.consumption is not None:
+                lane.consumption.pause()
+        handed_back = sum(await asyncio.gather(*(lane.finish(drain) for lane in self.lanes)))
+        for lane in self.lanes:
+            if lane.consumption is not None:
+                await lane.consumption.stop()
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
+        if self._cancels is not None:
+            await self._cancels.unsubscribe()
+        await self.host.cancel_external_tasks()
+        return handed_back
+
+    # Cancel and leases
+
+    def _heard_cancel(self, topic: str, data: bytes) -> None:
+        self.cancel_here(data.decode("utf-8", "replace"))
+
+    def cancel_here(self, trace_id: str) -> None:
+        """Cancel what of the trace runs or waits in this process."""
+        self.host.cancel_here(trace_id)
+        for lane in self.lanes:
+            lane.drop(trace_id)
+
+    async def _beat(self) -> None:
+        """Renew leases and look for cancelled traces, three times per lease."""
+        while True:
+            await self._clock.sleep(self.topology.lease / 3)
+            with contextlib.suppress(LogError):
+                for lane in self.lanes:
+                    for delivery in lane.in_hand:
+                        delivery.in_progress()
+                await self._look_for_cancels()
+
+    async def _look_for_cancels(self) -> None:
+        for trace_id in self.host.running():
+            marker = await self.log.get(end_key(trace_token(trace_id)))
+            if marker is not None:
+                self.cancel_here(trace_id)
+
+
+def _chosen(flow: PenguiFlow, names: Sequence[str] | None) -> list[Node]:
+    if names is None:
+        return list(flow.graph.nodes)
+    by_name = {str(node.name): node for node in flow.graph.nodes}
+    unknown = sorted(set(names) - set(by_name))
+    if unknown:
+        msg = f"the flow has no node {', '.join(unknown)}; it has {', '.join(by_name)}"
+        raise KeyError(msg)
+    return [by_name[name] for name in dict.fromkeys(names)]
+
+
+__all__ = ["DurableWorker", "FlowNotDurable"]

@@ -1,0 +1,70 @@
+"""What a remote node needs of its runtime, in a local flow and in a durable one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from penguiflow.events import Events, log_event
+from penguiflow.node import Node
+from penguiflow.state.models import RemoteBinding
+
+
+class RemoteSupport:
+    """Bindings, remote events, and tasks that end with the runtime."""
+
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self._external: dict[asyncio.Future[Any], str] = {}
+
+    async def save_remote_binding(self, binding: RemoteBinding) -> None:
+        """Keep which remote task works for a trace; no-op without a store; failure is logged."""
+        if self.events.store is None:
+            return
+        try:
+            await self.events.store.save_remote_binding(binding)
+        except Exception as exc:
+            if not self.events.store_fails_open:
+                raise
+            failure = {
+                "key": (binding.trace_id, binding.context_id, binding.task_id),
+                "agent_url": binding.agent_url,
+                "exception": repr(exc),
+            }
+            log_event(logging.ERROR, "state_store_binding_failed", failure, exc)
+
+    def register_external_task(self, trace_id: str, future: asyncio.Future[Any]) -> None:
+        """Let the stop of the runtime cancel and await this task or future."""
+        self._external[future] = trace_id
+        future.add_done_callback(lambda done: self._external.pop(done, None))
+
+    async def cancel_external_tasks(self) -> None:
+        """Cancel and await every registered task."""
+        tasks = list(self._external)
+        self._external.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def record_remote_event(
+        self,
+        *,
+        event: str,
+        node: Node,
+        context: Any,
+        trace_id: str | None,
+        latency_ms: float | None,
+        level: int = logging.INFO,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Emit a FlowEvent about a remote call."""
+        await self.events.emit(
+            event,
+            level=level,
+            source=node,
+            trace_id=trace_id,
+            latency_ms=latency_ms,
+            extra=extra,
+        )
