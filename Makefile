@@ -6,7 +6,7 @@
 #   ARGS="..."                     more arguments for the command, as in: make test ARGS="-k retry -x"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench lint clean
+.PHONY: help demo test chaos bench clean lint lint-style lint-format lint-types lint-arrows ready-demo ready-dev
 
 VENV = .venv
 ARGS =
@@ -26,28 +26,37 @@ IN_VENV = exec $(VENV)/bin/python tools/run.py $(VENV)/bin/
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1	/p' Makefile
 
-demo: ## run the demo: own nats-server, workers in several processes, one of them killed on the way
-	@$(READY) $(DEMO_EXTRAS)
+demo: ready-demo ## run the demo: own nats-server, workers in several processes, one of them killed on the way
 	@$(IN_VENV)python examples/stdlib_census/flow.py $(ARGS)
 
-test: ## run all tests but the slow ones
-	@$(READY) $(DEV_EXTRAS)
+test: ready-dev ## run all tests but the slow ones
 	@$(IN_VENV)python -m pytest -q -m "not slow" $(ARGS)
 
-chaos: ## run the tests that kill workers and servers, the long ones too
-	@$(READY) $(DEV_EXTRAS)
+chaos: ready-dev ## run the tests that kill workers and servers, the long ones too
 	@$(IN_VENV)python -m pytest -q -m chaos $(ARGS)
 
-bench: ## run the benchmarks
-	@$(READY) $(DEV_EXTRAS)
+bench: ready-dev ## run the benchmarks
 	@$(IN_VENV)python -m benchmarks $(ARGS)
 
-lint: ## check style, formatting, types and the arrows between the packages
-	@$(READY) $(DEV_EXTRAS)
+lint: lint-style lint-format lint-types lint-arrows ## check style, formatting, types and the arrows between the packages
+
+lint-style: ready-dev
 	@$(IN_VENV)ruff check .
+
+lint-format: ready-dev
 	@$(IN_VENV)ruff format --check .
+
+lint-types: ready-dev
 	@$(IN_VENV)mypy
-	@$(IN_VENV)lint-imports
+
+lint-arrows: ready-dev
+	@$(IN_VENV)lint-imports --no-logo
+
+ready-demo:
+	@$(READY) $(DEMO_EXTRAS)
+
+ready-dev:
+	@$(READY) $(DEV_EXTRAS)
 
 clean: ## remove the virtual environment and everything else that is made here
 	@if test -f $(VENV)/pyvenv.cfg; then rm -rf $(VENV); fi
