@@ -1,7 +1,8 @@
 """Blank lines, comment lines and code lines of a module that was parsed.
 
-A line belongs to ``code`` when any part of a token lies on it, and a string literal is a token: the
-blank lines of a docstring are code, and so is a line of a string that starts with ``#``.
+A line with any part of a token on it is code, and a string literal is a token: the blank lines of
+a docstring are code, and so is a line of a string that starts with ``#``. So is a line with nothing
+but a backslash.
 Tokenising every file would give that directly, but costs twice the time of parsing it; the syntax
 tree already knows where the long strings are.
 """

@@ -154,6 +154,7 @@ def test_the_most_complex_function_comes_first_and_the_list_is_cut() -> None:
         ("x = 'a\\\n# no\\\n\\\nb'\n", 4, 0, 0, 4),
         ('x = """a \\"""\n# no\n"""\n', 3, 0, 0, 3),
         ("x = f'''\n# no\n\n{1}\n# no\n'''\n# yes\n", 7, 0, 1, 6),
+        ("x = 1 + \\\n\\\n  2\n", 3, 0, 0, 3),
         ("x = 'é' + '''\n# no\n'''\n", 3, 0, 0, 3),
         ("x = [\n    1,\n    # a comment\n\n]\n", 5, 1, 1, 3),
         ("def f():\n    r'''a\n\n    # no'''\n    # yes\n", 5, 0, 1, 4),
@@ -176,13 +177,12 @@ def tokenised_lines(text: str) -> LineCounts:
             comments.update(rows)
         elif token.type not in layout:
             code.update(rows)
-    comments -= code
-    lines = len(text.removesuffix("\n").split("\n")) if text else 0
+    lines = text.removesuffix("\n").split("\n") if text else []
+    rest = [n for n in range(1, len(lines) + 1) if n not in code]
+    comment = sum(n in comments for n in rest)
+    blank = sum(not lines[n - 1].strip() for n in rest)
     return LineCounts(
-        total=lines,
-        blank=lines - len(code) - len(comments),
-        comment=len(comments),
-        code=len(code),
+        total=len(lines), blank=blank, comment=comment, code=len(lines) - blank - comment
     )
 
 
