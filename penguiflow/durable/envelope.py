@@ -194,22 +194,29 @@ def _version_refused(version: int) -> WireError:
 def _objection(envelope: Envelope, size: int) -> str | None:
     """What a writer must not write and a reader does not accept, or None."""
     if size > MAX_TEXT:  # else no text in it can be longer
-        if size > MAX_BYTES:
-            return _too_large(size)
-        for name in _TEXT_FIELDS:
-            text = getattr(envelope, name)
-            if text is not None and len(text) > MAX_TEXT:
-                return f"{name} is longer than {MAX_TEXT} characters"
+        reason = _oversized(envelope, size)
+        if reason is not None:
+            return reason
     if envelope.outcome not in OUTCOMES:
         return f"unknown outcome {envelope.outcome[:40]!r}"
     if envelope.attempt < 0 or envelope.delivered < 0:
         return "a count is negative"
     for output in envelope.outputs:
-        if output.kind != VALUE and output.kind != MESSAGE:
+        if output.kind not in _KINDS:
             return f"unknown kind {output.kind} of an output"
     if envelope.error is not None and _deeper(envelope.error, MAX_DEPTH):
         return "error is nested too deeply"
     return _bad_number(envelope)
+
+
+def _oversized(envelope: Envelope, size: int) -> str | None:
+    if size > MAX_BYTES:
+        return _too_large(size)
+    for name in _TEXT_FIELDS:
+        text = getattr(envelope, name)
+        if text is not None and len(text) > MAX_TEXT:
+            return f"{name} is longer than {MAX_TEXT} characters"
+    return None
 
 
 def _bad_number(envelope: Envelope) -> str | None:
@@ -227,6 +234,7 @@ def _bad_number(envelope: Envelope) -> str | None:
     return "a weight of 0" if empty else None
 
 
+_KINDS = frozenset((VALUE, MESSAGE))
 _TEXT_FIELDS = (
     "tenant",
     "flow",

@@ -69,14 +69,21 @@ class Packer:
         kind = type(value)
         if kind in self.scalars:
             return value
-        return self._handler(kind)(value, depth)
+        handler = self._handlers.get(kind) or self._new(kind)
+        return handler(value, depth)
 
     def items(self, values: Iterable[Any], depth: int) -> list[Any]:
         """Every item converted, one level deeper."""
         converted = []
+        scalars, handlers = self.scalars, self._handlers
         for index, value in enumerate(values):
+            kind = type(value)
+            if kind in scalars:
+                converted.append(value)
+                continue
             try:
-                converted.append(self.convert(value, depth + 1))
+                handler = handlers.get(kind) or self._new(kind)
+                converted.append(handler(value, depth + 1))
             except NotEncodable as error:
                 raise error.within(step(index)) from None
         return converted
@@ -84,21 +91,26 @@ class Packer:
     def fields(self, values: Iterable[tuple[Any, Any]], depth: int) -> dict[Any, Any]:
         """Every value converted, one level deeper, under the key as it is."""
         converted = {}
+        scalars, handlers = self.scalars, self._handlers
         for key, value in values:
+            kind = type(value)
+            if kind in scalars:
+                converted[key] = value
+                continue
             try:
-                converted[key] = self.convert(value, depth + 1)
+                handler = handlers.get(kind) or self._new(kind)
+                converted[key] = handler(value, depth + 1)
             except NotEncodable as error:
                 raise error.within(step(key)) from None
         return converted
 
-    def _handler(self, kind: type) -> Handler:
-        handler = self._handlers.get(kind)
-        if handler is None:
-            handler = self._handlers[kind] = self._learn(self, kind)
+    def _new(self, kind: type) -> Handler:
+        handler = self._handlers[kind] = self._learn(self, kind)
         return handler
 
     def _list(self, value: list[Any], depth: int) -> list[Any]:
-        check_depth(depth)
+        if depth >= MAX_DEPTH:
+            raise TooDeep(*_TOO_DEEP)
         if self.scalars.issuperset(map(type, value)):
             return value
         return self.items(value, depth)
@@ -119,17 +131,20 @@ class Packer:
         return encode(self.items(value, depth))
 
     def _dict(self, value: dict[Any, Any], depth: int) -> dict[Any, Any] | Ext:
-        check_depth(depth)
-        if not self.scalars.issuperset(map(type, value)):
-            keys = self.items(value, depth)
-            values = self.fields(value.items(), depth).values()
-            return Ext(
-                extension.PAIRS,
-                encode([part for pair in zip(keys, values, strict=True) for part in pair]),
-            )
-        if self.scalars.issuperset(map(type, value.values())):
+        if depth >= MAX_DEPTH:
+            raise TooDeep(*_TOO_DEEP)
+        fit = self.scalars.issuperset
+        if not fit(map(type, value)):
+            return self._pairs(value, depth)
+        if fit(map(type, value.values())):
             return value
         return self.fields(value.items(), depth)
+
+    def _pairs(self, value: dict[Any, Any], depth: int) -> Ext:
+        keys = self.items(value, depth)
+        values = self.fields(value.items(), depth).values()
+        pairs = zip(keys, values, strict=True)
+        return Ext(extension.PAIRS, encode([part for pair in pairs for part in pair]))
 
 
 def check_depth(depth: int) -> None:

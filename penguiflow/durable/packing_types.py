@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 from msgspec.msgpack import Ext
-from pydantic import BaseModel
+from pydantic import BaseModel, EncodedBytes, EncodedStr, Json
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
 from penguiflow.durable import extension
@@ -54,17 +55,18 @@ class _Models:
     def __init__(self, packer: Packer, kind: type[BaseModel]) -> None:
         self._packer = packer
         self._name = type_name(kind)
-        self._fields = frozenset(kind.model_fields)
+        self._count = len(kind.model_fields)
+        self._as_json = [name for name, field in kind.model_fields.items() if _is_one_way(field)]
 
     def pack(self, value: BaseModel, depth: int) -> Ext:
         check_depth(depth)
         packer = self._packer
         state: Mapping[str, Any] = value.__dict__
         extra = value.__pydantic_extra__
-        if extra or state.keys() != self._fields:  # a cached property lies there as well
+        if extra or len(state) != self._count:  # a cached property lies there as well
             state = {name: state[name] for name in type(value).model_fields if name in state}
             state |= extra or {}
-        if not packer.scalars.issuperset(map(type, state.values())):
+        if self._as_json or not packer.scalars.issuperset(map(type, state.values())):
             state = self._convert(value, state, depth)
         body: list[Any] = [self._name, state]
         if len(value.model_fields_set) < len(state):
@@ -72,13 +74,16 @@ class _Models:
         return Ext(extension.MODEL, encode(body))
 
     def _convert(self, value: BaseModel, state: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        try:
-            return self._packer.fields(state.items(), depth)
-        except TooDeep:
-            raise
-        except NotEncodable as error:
-            refused = error
-        foreign = [name for name in state if not self._has_form(state[name], depth)]
+        foreign = self._as_json
+        refused = NotEncodable(self._name, "a field of it does not read back from its JSON form")
+        if not foreign:
+            try:
+                return self._packer.fields(state.items(), depth)
+            except TooDeep:
+                raise
+            except NotEncodable as error:
+                refused = error
+        foreign = [n for n in state if n in foreign or not self._has_form(state[n], depth)]
         forms = _json_forms(value, state, foreign)
         if forms is None:
             raise refused
@@ -90,6 +95,14 @@ class _Models:
         except NotEncodable:
             return False
         return True
+
+
+def _is_one_way(field: FieldInfo) -> bool:
+    """Whether the field's validator takes another form than it gives: JSON text, base64."""
+    return any(
+        mark is Json or isinstance(mark, Json | EncodedBytes | EncodedStr)
+        for mark in field.metadata
+    )
 
 
 def _json_forms(

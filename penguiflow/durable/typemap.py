@@ -22,6 +22,7 @@ _HINT = (
     "registry"
 )
 _MAIN = "__main__"
+_REMEMBERED = 4096
 
 
 def type_name(kind: type) -> str:
@@ -80,7 +81,10 @@ class TypeMap:
         """
         kind = self._found.get(name)
         if kind is None:
-            kind = self._found[name] = self._resolve(name)
+            kind = self._resolve(name)
+            # Whoever writes bytes can think of many names for one type.
+            if len(self._found) < _REMEMBERED:
+                self._found[name] = kind
         return kind
 
     def knows(self, kind: type) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum, Flag
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -22,6 +23,8 @@ from penguiflow.errors import FlowError
 
 Build = Callable[[list[Any]], Any]
 
+_REMEMBERED = 4096
+
 
 class Unpacker:
     """Reads values."""
@@ -29,7 +32,6 @@ class Unpacker:
     def __init__(self, types: TypeMap) -> None:
         self._types = types
         self._decode = Decoder(ext_hook=self._extension).decode
-        self._builders: dict[type, tuple[int, Build]] = {}
         self._readers: dict[int, Callable[[memoryview], Any]] = {
             extension.TUPLE: lambda data: tuple(self._array(data)),
             extension.SET: lambda data: set(self._array(data)),
@@ -62,7 +64,7 @@ class Unpacker:
             msg = "malformed value: nested too deeply"
             raise MalformedValue(msg) from None
         except Exception as exc:  # a constructor may raise anything
-            msg = f"malformed value: {_reason(exc)}"
+            msg = f"malformed value: {reason(exc)}"
             raise MalformedValue(msg) from exc
 
     def _extension(self, code: int, data: memoryview) -> Any:
@@ -92,39 +94,42 @@ class Unpacker:
         return value
 
     def _named(self, code: int) -> Callable[[memoryview], Any]:
+        builders: dict[str, Build] = {}
+        decode = self._decode
+
         def read(data: memoryview) -> Any:
-            parts = self._array(data)
-            kind = self._types.resolve(parts[0])
-            expected, build = self._builders.get(kind) or self._learn(kind)
-            if code != expected:
-                msg = f"malformed value: {parts[0]!r} is another kind of type here"
-                raise MalformedValue(msg)
+            parts = decode(data)
+            name = parts[0]
+            build = builders.get(name)
+            if build is None:
+                build = self._builder(code, self._types.resolve(name), name)
+                # Whoever writes bytes can think of many names for one type.
+                if len(builders) < _REMEMBERED:
+                    builders[name] = build
             try:
                 return build(parts)
             except MalformedValue:
                 raise
             except Exception as exc:
-                msg = f"malformed value: {parts[0]} refused its fields: {_reason(exc)}"
+                msg = f"malformed value: {parts[0]} refused its fields: {reason(exc)}"
                 raise MalformedValue(msg) from exc
 
         return read
 
-    def _learn(self, kind: type) -> tuple[int, Build]:
-        if issubclass(kind, Enum):
-            entry = (extension.ENUM, _build_enum(kind))
-        elif issubclass(kind, BaseModel):
-            entry = (extension.MODEL, _build_model(kind))
-        elif issubclass(kind, msgspec.Struct):
-            entry = (extension.STRUCT, _build_from(kind, kind.__struct_fields__))
-        elif is_pydantic_dataclass(kind):
-            entry = (extension.DATACLASS, _build_pydantic_dataclass(kind))
-        else:
-            fields = tuple(
-                f.name for f in cast("Any", kind).__dataclass_fields__.values() if f.init
-            )
-            entry = (extension.DATACLASS, _build_from(kind, fields))
-        self._builders[kind] = entry
-        return entry
+    @staticmethod
+    def _builder(code: int, kind: type, name: str) -> Build:
+        if code == extension.ENUM and issubclass(kind, Enum):
+            return _build_enum(kind)
+        if code == extension.MODEL and issubclass(kind, BaseModel):
+            return _build_model(kind)
+        if code == extension.STRUCT and issubclass(kind, msgspec.Struct):
+            return _build_from(kind, kind.__struct_fields__)
+        if code == extension.DATACLASS and dataclasses.is_dataclass(kind):
+            if is_pydantic_dataclass(kind):
+                return _build_pydantic_dataclass(kind)
+            return _build_from(kind, tuple(f.name for f in dataclasses.fields(kind) if f.init))
+        msg = f"malformed value: {name!r} is another kind of type here"
+        raise MalformedValue(msg)
 
 
 def _build_enum(kind: type[Enum]) -> Build:
@@ -139,9 +144,9 @@ def _build_model(kind: type[BaseModel]) -> Build:
 
     def build(parts: list[Any]) -> BaseModel:
         fields = parts[1]["root"] if is_root else parts[1]
-        model: BaseModel = kind.__pydantic_validator__.validate_python(
-            fields, by_alias=False, by_name=True
-        )
+        # `model_validate` is this call and a Python frame more.
+        validate = kind.__pydantic_validator__.validate_python
+        model: BaseModel = validate(fields, by_alias=False, by_name=True)
         if len(parts) > 2:
             model.model_fields_set.difference_update(parts[2])
         return model
@@ -181,7 +186,7 @@ def _flow_error(parts: list[Any]) -> FlowError:
     return error
 
 
-def _reason(exc: Exception) -> str:
+def reason(exc: Exception) -> str:
     """What went wrong, without the data that it went wrong with."""
     if isinstance(exc, ValidationError):
         found = exc.errors(include_url=False, include_context=False, include_input=False)
