@@ -21,6 +21,9 @@ from penguiflow_nats.protocol import publish_frame
 
 logger = logging.getLogger("penguiflow.nats")
 
+_FOR_EVER = 10**9
+"""Seconds; the end of the link comes first."""
+
 Callback = Callable[[Any], None]
 
 
@@ -99,6 +102,7 @@ class PublicLink:
         self._emptied.set()
         self._interests: set[Interest] = set()
         self._ending: asyncio.Task[None] | None = None
+        self._flushes: set[asyncio.Future[None]] = set()
         self._writer = asyncio.create_task(self._write())
 
     def publish(
@@ -188,7 +192,11 @@ class PublicLink:
         # nats-py's PING overtakes what its flusher has not written yet.
         while self.client.pending_data_size > 0:  # noqa: ASYNC110 - nats-py tells nobody
             await asyncio.sleep(0.001)
-        await self.client.flush(timeout=3600)
+        # Never cancelled while the client lives: it would end its read loop with the late answer.
+        flush = asyncio.ensure_future(self.client.flush(timeout=_FOR_EVER))
+        self._flushes.add(flush)
+        flush.add_done_callback(self._flushes.discard)
+        await asyncio.shield(flush)
 
     async def flush(self) -> None:
         """See `Link`."""
@@ -202,6 +210,8 @@ class PublicLink:
     def retire(self) -> None:
         """See `Link`."""
         self._writer.cancel()
+        for flush in self._flushes:
+            flush.cancel()
         for interest in self._interests:
             interest.callback = ignore
         self._ending = asyncio.create_task(self._end_all())
