@@ -105,7 +105,7 @@ class Form:
         raise OutcomeUnknownError(str(error))
 
     def log(self, window: float = 120.0, **more: Any) -> StreamConfig:
-        config: dict[str, Any] = {"duplicate_window": window}
+        config: dict[str, Any] = {"name": LOG, "duplicate_window": window}
         if self.one_per_subject:
             config |= {
                 "max_msgs_per_subject": 1,
@@ -113,7 +113,7 @@ class Form:
                 "discard_new_per_subject": True,
             }
         config |= self.extra | more
-        return StreamConfig(name=LOG, subjects=["rec.>", "end.>"], **config)
+        return StreamConfig(subjects=["rec.>", "end.>"], **config)
 
     async def create(
         self, client: Client, window: float = 120.0, edge_window: float = 120.0, **more: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import statistics
 import subprocess
@@ -10,13 +11,13 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nats.js.errors import Error as JetStreamError
 
 from . import forms
 from .client import Answer, Client, OutcomeUnknownError
-from .forms import LOG, Form, Input, Verdict, record_subject
+from .forms import Form, Input, Verdict, record_subject
 from .server import binary
 from .tables import table
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
 
 FAN_OUT, TRACES = 3, 200
+numbers = itertools.count()
 
 
 def free_ports(count: int) -> list[int]:
@@ -65,14 +67,16 @@ async def connect(url: str) -> Client:
     raise TimeoutError(msg)
 
 
-async def fresh(client: Client, form: Form, replicas: int = 3, **more: int) -> Input:
+async def fresh(client: Client, form: Form, replicas: int = 3, **more: Any) -> Input:
     """A new stream, and the input of one trace in it."""
+    name = f"{form.name}-{replicas}-{next(numbers)}"
     for _ in range(60):
         try:
-            await client.api(f"STREAM.DELETE.{LOG}")
-            await form.create(client, num_replicas=replicas, **more)
+            for old in (await client.api("STREAM.NAMES"))["streams"] or []:
+                await client.api(f"STREAM.DELETE.{old}")
+            await form.create(client, name=name, num_replicas=replicas, **more)
             break
-        except (JetStreamError, TimeoutError, OutcomeUnknownError):
+        except (JetStreamError, TimeoutError, OutcomeUnknownError, KeyError):
             await asyncio.sleep(0.5)
     for _ in range(60):
         answer = await client.write("rec.t.in.0", b"in", form.headers("rec.t.in.0", None))
