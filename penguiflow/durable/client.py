@@ -36,8 +36,9 @@ from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow.types import Message, StreamChunk, new_trace_id
 
-_POLL = 1.0
-"""Seconds after which a client that heard no hint looks into the log."""
+_POLL = 2.0
+"""Seconds after which a client that heard no hint looks into the log; doubles each time."""
+_LONGEST_POLL = 30.0
 
 _REMEMBERED = 100_000
 """Traces of which a client remembers what it has read."""
@@ -206,15 +207,16 @@ class DurableClient:
         async with asyncio.timeout(timeout):
             await self._hear_foreign(trace)
             with self._waiting.on(trace) as heard:
-                hint = heard.take()
+                hint, poll = heard.take(), _POLL
                 if hint is None and trace in self._submitted and trace not in self._read_upto:
-                    hint = await heard.wait(_POLL)
+                    hint = await heard.wait(poll)
                 while True:
                     entry = self._from_hint(trace, hint) or await self._look(trace_id, trace)
                     if entry is not None:
                         _remember(self._read_upto, trace, entry.stored.sequence)
                         return entry
-                    hint = await heard.wait(_POLL)
+                    hint = await heard.wait(poll)
+                    poll = min(_LONGEST_POLL, 2 * poll)
 
     def _from_hint(self, trace: str, hint: Stored | None) -> Entry | None:
         """The result in a hint, when it is certain to be the next one: it is the whole trace's."""

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
 from penguiflow.durable import extension
-from penguiflow.durable.packing import Handler, Packer, TooDeep, check_depth, encode
+from penguiflow.durable.packing import Handler, Packer, TooDeep, check_depth, encode, step
 from penguiflow.durable.typemap import TypeMap, can_travel, type_name
 from penguiflow.durable.wire_errors import NotEncodable
 from penguiflow.errors import FlowError
@@ -74,19 +74,19 @@ class _Models:
         return Ext(extension.MODEL, encode(body))
 
     def _convert(self, value: BaseModel, state: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        foreign = self._as_json
-        refused = NotEncodable(self._name, "a field of it does not read back from its JSON form")
-        if not foreign:
+        refused = None
+        if not self._as_json:
             try:
                 return self._packer.fields(state.items(), depth)
             except TooDeep:
                 raise
             except NotEncodable as error:
                 refused = error
-        foreign = [n for n in state if n in foreign or not self._has_form(state[n], depth)]
-        forms = _json_forms(value, state, foreign)
+        names = [n for n in state if n in self._as_json or not self._has_form(state[n], depth)]
+        forms = _json_forms(value, state, names)
         if forms is None:
-            raise refused
+            hint = "its JSON form does not read back as the same"
+            raise refused or NotEncodable("the value", hint, step(names[0]))
         return self._packer.fields({**state, **forms}.items(), depth)
 
     def _has_form(self, value: Any, depth: int) -> bool:
@@ -110,14 +110,35 @@ def _json_forms(
 ) -> dict[str, Any] | None:
     """The model's own JSON form of these fields (a path, a URL, an array with a serialiser), or
     None if it does not read back as the same: a secret writes stars."""
-    kind = type(value)
     try:
-        forms = value.model_dump(mode="json", include=set(names), round_trip=True, by_alias=False)
-        again = kind.model_validate({**state, **forms}, by_alias=False, by_name=True)
-        same = all(getattr(again, name) == state[name] for name in names)
+        forms = _dump(value, names)
+        again = type(value).model_validate({**state, **forms}, by_alias=False, by_name=True)
+        if forms.keys() != set(names):
+            return None
     except (PydanticSerializationError, ValueError, TypeError):
         return None
-    return forms if same and forms.keys() == set(names) else None
+    try:
+        same = all(_alike(getattr(again, name), state[name]) for name in names)
+    except Exception:  # noqa: BLE001 - arrays, for one, have no yes or no for `==`
+        same = _dump(again, names) == forms
+    return forms if same else None
+
+
+def _dump(value: BaseModel, names: list[str]) -> dict[str, Any]:
+    return value.model_dump(
+        mode="json", include=set(names), by_alias=False, round_trip=True, warnings="error"
+    )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether values are equal and of equal types, inside containers too."""
+    if type(one) is not type(other):
+        return False
+    if type(one) is dict:
+        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
+    if type(one) in (list, tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one == other)
 
 
 class _Dataclasses:

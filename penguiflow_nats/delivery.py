@@ -1,0 +1,50 @@
+"""An entry of the JetStream log in the hands of one worker."""
+
+from __future__ import annotations
+
+import contextlib
+
+from penguiflow.durable.log import LogUnavailable, Stored
+from penguiflow_nats.errors import NotConnected, OutcomeUnknown
+from penguiflow_nats.stream_message import StreamMessage
+from penguiflow_nats.subjects import Names
+
+
+class JetStreamDelivery:
+    """A stream message as a `LogDelivery`."""
+
+    __slots__ = ("_message", "num_delivered", "stored")
+
+    def __init__(self, names: Names, message: StreamMessage) -> None:
+        info = message.info
+        self._message = message
+        self.num_delivered = info.num_delivered
+        self.stored = Stored(
+            names.key(message.subject),
+            info.stream_sequence,
+            info.timestamp_ns / 1e9,
+            message.data,
+            message.headers or {},
+        )
+
+    async def ack(self) -> None:
+        try:
+            await self._message.ack()
+        except OutcomeUnknown as problem:
+            # Ask again once: on a fresh connection the first confirmation may just have been lost.
+            try:
+                await self._message.ack()
+            except OutcomeUnknown:
+                raise LogUnavailable(str(problem)) from problem
+
+    async def nak(self, delay: float = 0.0) -> None:
+        with contextlib.suppress(NotConnected):  # the lease ends by itself
+            self._message.nak(delay)
+
+    async def term(self, reason: str) -> None:
+        with contextlib.suppress(NotConnected):
+            self._message.term(reason)
+
+    def in_progress(self) -> None:
+        with contextlib.suppress(NotConnected):
+            self._message.in_progress()

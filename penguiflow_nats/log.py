@@ -1,0 +1,287 @@
+"""The log of a flow on JetStream: one limits stream per tenant is journal and edge."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from penguiflow.durable.log import (
+    AlreadyCommitted,
+    ConsumerSpec,
+    Consumption,
+    EntryTooLarge,
+    InputGone,
+    Key,
+    Kind,
+    LogDelivery,
+    LogError,
+    LogFull,
+    LogUnavailable,
+    Pattern,
+    Position,
+    Stored,
+    Subscription,
+    TraceEnded,
+)
+from penguiflow_nats import error_codes
+from penguiflow_nats.connection import Connection
+from penguiflow_nats.consumption import JetStreamConsumption
+from penguiflow_nats.delivery import JetStreamDelivery
+from penguiflow_nats.errors import (
+    ApiError,
+    NatsError,
+    NoResponders,
+    NotConnected,
+    OutcomeUnknown,
+    PayloadTooLarge,
+    TooManyResults,
+)
+from penguiflow_nats.incoming import Incoming
+from penguiflow_nats.jetstream import JetStream, timestamp_ns
+from penguiflow_nats.puller import ConsumerGone, Puller
+from penguiflow_nats.stream_message import StreamMessage
+from penguiflow_nats.stream_types import SECOND, ConsumerConfig, StoredMessage
+from penguiflow_nats.streams import Storage, ensure, log_config
+from penguiflow_nats.subjects import Names
+from penguiflow_nats.subscription import Subscription as NatsSubscription
+
+_GIVE_UP = 60.0
+"""Seconds for which an append whose outcome is unknown is repeated."""
+_END_TTL = "86400"
+"""Seconds for which the marker of an ended trace refuses late submissions."""
+_MANY = 512
+"""Subjects asked for in one request, when there are too many for a filter."""
+_ASK_AGAIN = (error_codes.WRONG_LAST_SEQUENCE_UNKNOWN, error_codes.UNAVAILABLE)
+
+
+class JetStreamLog:
+    """The log of one flow of one tenant. The promises are those of `penguiflow.durable.log.Log`.
+
+    It does not own the connection.
+    """
+
+    def __init__(self, connection: Connection, *, tenant: str = "default", flow: str) -> None:
+        self.tenant = tenant
+        self.flow = flow
+        self.names = Names(tenant, flow)
+        self.connection = connection
+        self.jetstream = JetStream(connection)
+
+    @classmethod
+    async def open(
+        cls,
+        connection: Connection,
+        *,
+        tenant: str = "default",
+        flow: str,
+        storage: Storage | None = None,
+    ) -> JetStreamLog:
+        """The log, with its stream created if it is missing.
+
+        Raises:
+            StreamDrift: the stream exists with settings under which the promise does not hold.
+            NatsError: the server cannot be asked.
+        """
+        log = cls(connection, tenant=tenant, flow=flow)
+        await ensure(log.jetstream, log_config(log.names, storage or Storage()))
+        return log
+
+    # Writing
+
+    async def append(
+        self,
+        key: Key,
+        data: bytes,
+        *,
+        after: Position | None = None,
+        absent: Key | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
+        subject = self.names.subject(key)
+        sent = self._headers(key, after, absent, headers)
+        tries, give_up = 0, 0.0
+        while True:
+            try:
+                return (await self.jetstream.append(subject, data, sent)).seq
+            except ApiError as error:
+                if error.err_code not in _ASK_AGAIN:
+                    raise _refusal(error, expects_absence=absent is not None) from error
+                problem: NatsError = error
+            except (OutcomeUnknown, NoResponders) as error:
+                problem = error
+            except PayloadTooLarge as error:
+                raise EntryTooLarge(error.size, error.max_payload) from error
+            now = time.monotonic()
+            give_up = give_up or now + _GIVE_UP
+            if now > give_up:
+                msg = f"no answer to a write for {_GIVE_UP:.0f} s: {problem}"
+                raise LogUnavailable(msg) from problem
+            await self._pause(tries)
+            tries += 1
+
+    def _headers(
+        self,
+        key: Key,
+        after: Position | None,
+        absent: Key | None,
+        headers: Mapping[str, str] | None,
+    ) -> dict[str, str] | None:
+        sent = dict(headers) if headers else {}
+        if after is not None:
+            sent["Nats-Expected-Last-Subject-Sequence"] = str(after.sequence)
+            sent["Nats-Expected-Last-Subject-Sequence-Subject"] = self.names.subject(after.key)
+        elif absent is not None:
+            sent["Nats-Expected-Last-Subject-Sequence"] = "0"
+            sent["Nats-Expected-Last-Subject-Sequence-Subject"] = self.names.subject(absent)
+        if key.kind is Kind.END:
+            sent["Nats-TTL"] = _END_TTL
+        return sent or None
+
+    async def _pause(self, tries: int) -> None:
+        """Back off with jitter, and wait for the connection."""
+        await asyncio.sleep(min(2.0, 0.05 * 2**tries) * (0.5 + random.random() / 2))  # noqa: S311
+        if not self.connection.is_connected:
+            await asyncio.sleep(0.1)
+
+    async def purge(self, trace: str) -> int:
+        async def purge() -> int:
+            subject = self.names.trace_filter(trace)
+            return await self.jetstream.purge_stream(self.names.log_stream, subject=subject)
+
+        return await self._persist(purge)
+
+    async def _persist(self, action: Callable[[], Any]) -> Any:
+        """Repeat a call that is safe to repeat until it is answered, or time is up."""
+        tries, give_up = 0, time.monotonic() + _GIVE_UP
+        while True:
+            try:
+                return await action()
+            except (OutcomeUnknown, NoResponders) as problem:
+                if time.monotonic() > give_up:
+                    raise LogUnavailable(str(problem)) from problem
+            except ApiError as problem:
+                if problem.err_code not in _ASK_AGAIN and problem.code != 503:
+                    raise LogError(str(problem)) from problem
+                if time.monotonic() > give_up:
+                    raise LogUnavailable(str(problem)) from problem
+            await self._pause(tries)
+            tries += 1
+
+    # Reading
+
+    async def get(self, key: Key) -> Stored | None:
+        subject = self.names.subject(key)
+        found = await self._persist(lambda: self.jetstream.get_last(self.names.log_stream, subject))
+        return None if found is None else self._stored(found)
+
+    async def read(self, patterns: Sequence[Pattern]) -> list[Stored]:
+        filters = self.names.filters(patterns)
+        found = await self._persist(lambda: self._read(filters))
+        return sorted((self._stored(m) for m in found), key=lambda entry: entry.sequence)
+
+    async def _read(self, filters: list[str]) -> list[StoredMessage]:
+        stream = self.names.log_stream
+        try:
+            return await self.jetstream.direct_get_many(stream, filters)
+        except TooManyResults:
+            pass
+        subjects: list[str] = []
+        for subject in filters:
+            info = await self.jetstream.stream_info(stream, subjects_filter=subject)
+            subjects.extend(info.state.subjects or ())
+        found: list[StoredMessage] = []
+        for start in range(0, len(subjects), _MANY):
+            part = subjects[start : start + _MANY]
+            found.extend(await self.jetstream.direct_get_many(stream, part))
+        return found
+
+    def _stored(self, message: StoredMessage) -> Stored:
+        return Stored(
+            self.names.key(message.subject),
+            message.sequence,
+            timestamp_ns(message.timestamp) / 1e9,
+            message.data,
+            message.headers or {},
+        )
+
+    # Consuming
+
+    async def consume(
+        self,
+        spec: ConsumerSpec,
+        deliver: Callable[[LogDelivery], None],
+        *,
+        window: int,
+        on_gone: Callable[[str], Any],
+    ) -> Consumption:
+        stream, name = self.names.log_stream, self.names.consumer(spec.name)
+        config = ConsumerConfig(
+            durable_name=name,
+            filter_subjects=self.names.filters(spec.patterns),
+            ack_wait=round(spec.lease * SECOND),
+            max_ack_pending=max(spec.max_ack_pending, window),
+            metadata=dict(spec.metadata),
+        )
+        await self._persist(lambda: self.jetstream.create_consumer(stream, config))
+
+        def gone(report: ConsumerGone) -> None:
+            on_gone(f"consumer {report.consumer} of stream {report.stream}: {report.reason}")
+
+        def received(message: StreamMessage) -> None:
+            deliver(JetStreamDelivery(self.names, message))
+
+        puller = Puller(
+            self.connection,
+            stream=stream,
+            consumer=name,
+            deliver=received,
+            window=window,
+            on_gone=gone,
+        )
+        puller.start()
+        return JetStreamConsumption(puller)
+
+    # Broadcasts
+
+    def broadcast(self, topic: str, data: bytes) -> None:
+        try:
+            self.connection.publish(self.names.topic(topic), data)
+        except NotConnected:
+            return  # a broadcast may be lost
+
+    async def listen(self, topic: str, heard: Callable[[str, bytes], None]) -> Subscription:
+        prefix = len(self.names.topic(""))
+
+        def received(message: Incoming) -> None:
+            heard(message.subject[prefix:], message.data)
+
+        subscription = self.connection.subscribe(self.names.topic(topic), received)
+        return _Listening(subscription)
+
+    def server_time(self) -> float:
+        return time.time()
+
+
+class _Listening:
+    def __init__(self, subscription: NatsSubscription) -> None:
+        self._subscription = subscription
+
+    async def unsubscribe(self) -> None:
+        self._subscription.unsubscribe()
+
+
+def _refusal(error: ApiError, *, expects_absence: bool) -> LogError:
+    """What the server's refusal of a write means to the log."""
+    code = error.err_code
+    if code == error_codes.MAXIMUM_REACHED:
+        if error_codes.SUBJECT_TAKEN_TEXT in error.description:
+            return AlreadyCommitted(str(error))
+        return LogFull(str(error))
+    if code == error_codes.WRONG_LAST_SEQUENCE:
+        return TraceEnded(str(error)) if expects_absence else InputGone(str(error))
+    if code == error_codes.INSUFFICIENT_RESOURCES:
+        return LogFull(str(error))
+    return LogError(str(error))

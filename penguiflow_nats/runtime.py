@@ -1,0 +1,116 @@
+"""Workers and clients of a flow on NATS, embedded in any asyncio program.
+
+No signal handlers, no global state; the caller may own the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from penguiflow.durable.client import DurableClient
+from penguiflow.durable.topology import flow_token
+from penguiflow.durable.worker import DEFAULT_MAX_DELIVERIES, DurableWorker
+from penguiflow.flow import PenguiFlow
+from penguiflow.registry import ModelRegistry
+from penguiflow_nats.connection import Connection
+from penguiflow_nats.dead_letters import NatsDeadLetters
+from penguiflow_nats.log import JetStreamLog
+from penguiflow_nats.settings import ConnectionSettings
+from penguiflow_nats.streams import Storage
+
+Server = str | Sequence[str] | ConnectionSettings | Connection
+"""Where the server is: addresses, settings, or a connection that the caller owns."""
+
+
+@asynccontextmanager
+async def connected(server: Server) -> AsyncIterator[Connection]:
+    """The connection; closed at the end unless the caller owns it."""
+    if isinstance(server, Connection):
+        yield server
+        return
+    if isinstance(server, ConnectionSettings):
+        settings = server
+    else:
+        addresses = (server,) if isinstance(server, str) else tuple(server)
+        settings = ConnectionSettings(servers=addresses)
+    connection = await Connection.open(settings)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def worker(
+    flow: PenguiFlow,
+    server: Server = "nats://127.0.0.1:4222",
+    *,
+    tenant: str = "default",
+    nodes: Sequence[str] | None = None,
+    registry: ModelRegistry | None = None,
+    concurrency: int = 64,
+    lease: float = 15.0,
+    max_deliveries: int = DEFAULT_MAX_DELIVERIES,
+    drain: float = 30.0,
+    storage: Storage | None = None,
+) -> AsyncIterator[DurableWorker]:
+    """Host all or some nodes of a flow here, until the block ends; then drain.
+
+    Args:
+        flow: The flow, as it is.
+        server: Where the server is.
+        tenant: Whose messages to work on.
+        nodes: Names of the nodes to host; all by default.
+        registry: The models of nodes that validate.
+        concurrency: Inputs in work at once per node.
+        lease: Seconds after which the inputs of a dead worker go to another one.
+        max_deliveries: Deliveries without an end after which an input is buried.
+        drain: Seconds to finish what is in hand at the end.
+        storage: How much the streams hold and how safely, if they have to be created.
+
+    Raises:
+        FlowNotDurable: a node uses something that cannot be spread over workers.
+        NatsError: the server cannot be reached or refuses.
+    """
+    async with connected(server) as connection:
+        name = flow_token(flow.graph, flow.name, flow.version)
+        log = await JetStreamLog.open(connection, tenant=tenant, flow=name, storage=storage)
+        letters = await NatsDeadLetters.open(log, storage=storage)
+        hosted = DurableWorker(
+            flow,
+            log,
+            letters,
+            nodes=nodes,
+            registry=registry,
+            concurrency=concurrency,
+            lease=lease,
+            max_deliveries=max_deliveries,
+        )
+        await hosted.start()
+        try:
+            yield hosted
+        finally:
+            await hosted.stop(drain=drain)
+
+
+@asynccontextmanager
+async def client(
+    flow: PenguiFlow,
+    server: Server = "nats://127.0.0.1:4222",
+    *,
+    tenant: str = "default",
+    registry: ModelRegistry | None = None,
+    storage: Storage | None = None,
+) -> AsyncIterator[DurableClient]:
+    """A client of the flow's workers: submits, fetches, streams, cancels.
+
+    Raises:
+        FlowNotDurable: the flow cannot be spread over workers.
+        NatsError: the server cannot be reached or refuses.
+    """
+    async with connected(server) as connection:
+        name = flow_token(flow.graph, flow.name, flow.version)
+        log = await JetStreamLog.open(connection, tenant=tenant, flow=name, storage=storage)
+        async with DurableClient(flow, log, registry=registry) as opened:
+            yield opened
