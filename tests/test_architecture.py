@@ -15,8 +15,16 @@ ROOT = Path(__file__).resolve().parents[1]
 # Rooms that only compute: no event loop, no files, no sockets, no processes, no clock of their own.
 PURE_ROOMS = (
     "penguiflow/decide.py",
+    "penguiflow/durable/envelope.py",
+    "penguiflow/durable/inputs.py",
+    "penguiflow/durable/packing.py",
+    "penguiflow/durable/tokens.py",
+    "penguiflow/durable/topology.py",
+    "penguiflow/durable/unpacking.py",
     "penguiflow/graph.py",
+    "penguiflow/join.py",
     "penguiflow/retry.py",
+    "penguiflow_nats/subjects.py",
 )
 
 IMPURE_MODULES = frozenset(
