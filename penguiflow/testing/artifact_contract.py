@@ -9,6 +9,10 @@ from penguiflow.artifacts.models import ArtifactScope
 from penguiflow.artifacts.scoped import ScopedArtifacts
 from penguiflow.testing.contract import Contract, check, check_equal, fresh
 
+COLLISION = (b"text 44519985", b"text 46698260")
+"""Two contents whose SHA-256 starts with the same 12 hex digits, 20e327404bae: one of about fifty
+million short texts."""
+
 
 def content(text: str = "content") -> bytes:
     """Bytes that nobody has stored before."""

@@ -157,7 +157,9 @@ class BindingTransferContract(Contract):
             await store.save_remote_binding(two)
             found = await store.find_bindings(trace_id=one.trace_id)
             tenants = {each.binding.tenant_id for each in found}
-            check_equal(tenants, {one.tenant_id, two.tenant_id}, "one tenant does not overwrite another's")
+            check_equal(
+                tenants, {one.tenant_id, two.tenant_id}, "one tenant does not overwrite another's"
+            )
 
     async def test_take_over_names_the_owner(self) -> None:
         async with self.open_store() as store:
@@ -238,5 +240,4 @@ class BindingTransferContract(Contract):
 
     async def _saved(self, store: Any, each: RemoteBinding) -> Any:
         await store.save_remote_binding(each)
-        held = only(await store.find_bindings(trace_id=each.trace_id), "one binding")
-        return held
+        return only(await store.find_bindings(trace_id=each.trace_id), "one binding")

@@ -52,6 +52,7 @@ class StateStoreContract(Contract):
 
     async def test_history_of_an_unknown_trace_is_empty(self) -> None:
         async with self.open_store() as store:
+            await store.save_event(event(fresh("trace")))
             history = await store.load_history(fresh("trace"))
             check_equal(list(history), [], "an unknown trace has no events")
 
