@@ -256,6 +256,10 @@ class EmbeddedServer:
         """Let it go on after `pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def lame_duck(self) -> None:
+        """Let it announce that it is about to leave, and then leave slowly."""
+        os.kill(self.pid, signal.SIGUSR2)
+
     @staticmethod
     async def _wait_end(process: subprocess.Popen[bytes]) -> None:
         # Polled: asyncio's own child watchers are bound to one event loop or to threads.
