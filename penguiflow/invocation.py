@@ -38,6 +38,7 @@ class Invocation:
 
     __slots__ = (
         "_cancelled",
+        "_chunks",
         "_closed",
         "delivery",
         "node",
@@ -57,6 +58,7 @@ class Invocation:
         self.parked = False
         self._cancelled = False
         self._closed = False
+        self._chunks: dict[str, int] | None = None
 
     @property
     def trace_id(self) -> str | None:
@@ -81,6 +83,14 @@ class Invocation:
     def close(self) -> None:
         """The run has its outcome; a cancel comes too late for it."""
         self._closed = True
+
+    def next_chunk(self, stream_id: str, seq: int | None, *, done: bool) -> int:
+        """The number of the run's next chunk of a stream: from 0, anew after `done`."""
+        if self._chunks is None:
+            self._chunks = {}
+        number = self._chunks.get(stream_id, 0) if seq is None else seq
+        self._chunks[stream_id] = 0 if done else number + 1
+        return number
 
     async def absorb_cancel(self) -> None:
         """Take back the cancellation of the task, so that the worker goes on.

@@ -1,4 +1,8 @@
-"""An entry of the JetStream log in the hands of one worker."""
+"""An entry of the JetStream log in the hands of one worker.
+
+The headers of an entry are fences and trace context for the server; all that a worker needs is in
+the envelope, so they are not even parsed here.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,6 @@ class JetStreamDelivery:
             info.stream_sequence,
             info.timestamp_ns / 1e9,
             message.data,
-            message.headers or {},
         )
 
     async def ack(self) -> None:

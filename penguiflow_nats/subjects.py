@@ -11,7 +11,6 @@ Every token is `[A-Za-z0-9_-]{1,64}` by full match; what does not fit is hashed 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from penguiflow.durable.log import Key, Kind, Pattern
 from penguiflow.durable.tokens import is_token, token
@@ -19,54 +18,52 @@ from penguiflow.durable.tokens import is_token, token
 PREFIX = "pf.v1"
 NO_NODE = "_"
 """Stands where an entry has no node."""
+_KINDS = {kind.value: kind for kind in Kind}
 
 
-@dataclass(frozen=True, slots=True)
 class Names:
     """What a flow of a tenant is called on the server.
 
     `part` leaves room for several log streams per tenant; a trace lives in one of them.
+
+    Attributes:
+        root: First tokens of the tenant's subjects.
+        log_root: First tokens of the flow's log subjects.
+        log_stream, log_subjects: The tenant's log.
+        dlq_stream, dlq_subjects: The tenant's dead letters.
+
+    Raises:
+        ValueError: flow or part is no token.
     """
 
-    tenant: str
-    flow: str
-    part: str = "0"
+    __slots__ = (
+        "_after_root",
+        "dlq_stream",
+        "dlq_subjects",
+        "flow",
+        "log_root",
+        "log_stream",
+        "log_subjects",
+        "part",
+        "root",
+        "tenant",
+        "tenant_token",
+    )
 
-    def __post_init__(self) -> None:
-        for text in (self.flow, self.part):
+    def __init__(self, tenant: str, flow: str, part: str = "0") -> None:
+        for text in (flow, part):
             if not is_token(text):
                 msg = f"{text!r} is no token: use letters, digits, '_' and '-', at most 64"
                 raise ValueError(msg)
-
-    @property
-    def tenant_token(self) -> str:
-        return token(self.tenant)
-
-    @property
-    def root(self) -> str:
-        """The tenant's subjects."""
-        return f"{PREFIX}.{self.tenant_token}"
-
-    @property
-    def log_root(self) -> str:
-        """The log subjects of the flow."""
-        return f"{self.root}.{self.part}.{self.flow}"
-
-    @property
-    def log_stream(self) -> str:
-        return f"PF_{self.tenant_token}_{self.part}"
-
-    @property
-    def log_subjects(self) -> str:
-        return f"{self.root}.{self.part}.>"
-
-    @property
-    def dlq_stream(self) -> str:
-        return f"PF_{self.tenant_token}_DLQ"
-
-    @property
-    def dlq_subjects(self) -> str:
-        return f"{self.root}.dlq.>"
+        self.tenant, self.flow, self.part = tenant, flow, part
+        self.tenant_token = token(tenant)
+        self.root = f"{PREFIX}.{self.tenant_token}"
+        self.log_root = f"{self.root}.{part}.{flow}"
+        self.log_stream = f"PF_{self.tenant_token}_{part}"
+        self.log_subjects = f"{self.root}.{part}.>"
+        self.dlq_stream = f"PF_{self.tenant_token}_DLQ"
+        self.dlq_subjects = f"{self.root}.dlq.>"
+        self._after_root = len(self.log_root) + 1
 
     def consumer(self, node_token: str) -> str:
         """The durable consumer of a node: consumers of one stream are told apart by flow too."""
@@ -102,10 +99,10 @@ class Names:
         Raises:
             ValueError: the subject is not one of the log's.
         """
-        parts = subject[len(self.log_root) + 1 :].split(".")
-        if len(parts) == 4:
+        parts = subject[self._after_root :].split(".")
+        if len(parts) == 4 and (kind := _KINDS.get(parts[0])) is not None:
             node = "" if parts[2] == NO_NODE else parts[2]
-            return Key(Kind(parts[0]), parts[1], node, parts[3])
+            return Key(kind, parts[1], node, parts[3])
         if len(parts) == 2 and parts[0] == "end":
             return Key(Kind.END, parts[1])
         msg = f"{subject!r} is no subject of the log {self.log_root!r}"

@@ -13,6 +13,7 @@ from penguiflow.decide import DONE, Outcome, Settlement
 from penguiflow.durable.commit import Commit, Emitted
 from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import EGRESS
+from penguiflow.durable.running import RunningTraces
 from penguiflow.durable.log import InputGone, Log, LogFull, TraceEnded
 from penguiflow.durable.tokens import derive
 from penguiflow.durable.topology import Topology
@@ -23,7 +24,6 @@ from penguiflow.invocation import Invocation
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 from penguiflow.remote_support import RemoteSupport
-from penguiflow.traces import Traces
 from penguiflow.types import Message, StreamChunk
 
 _FULL_DELAY = 1.0
@@ -51,7 +51,7 @@ class DurableHost(RemoteSupport):
         self.registry = registry
         self.clock = clock
         self._commit = commit
-        self._traces = Traces()
+        self._running = RunningTraces()
         self._graph = topology.graph
         self._places: dict[str, list[Place]] = {
             str(node.name): [*self._graph.successors[node], *self._egress_of(node)]
@@ -93,8 +93,7 @@ class DurableHost(RemoteSupport):
     ) -> StreamChunk:
         """A chunk for the egress goes out at once; one for other nodes with the record."""
         assert run is not None  # noqa: S101 - as above
-        trace = chunk.parent.trace_id
-        seq = self._traces.next_seq(trace, chunk.stream_id, chunk.seq, done=chunk.done)
+        seq = run.next_chunk(chunk.stream_id, chunk.seq, done=chunk.done)
         piece, message = chunk.numbered(seq)
         targets = self._targets(owner, to)
         others = tuple(target for target in targets if target != EGRESS)
@@ -127,19 +126,13 @@ class DurableHost(RemoteSupport):
         return str(node.name) in self.topology.successors(str(node.name))
 
     def is_cancelled(self, trace_id: str | None) -> bool:
-        trace = self._traces.get(trace_id)
-        return trace is not None and trace.cancelled
+        return self._running.is_cancelled(trace_id)
 
     def begin(self, run: Invocation) -> None:
-        self._traces.open(str(run.trace_id)).running[run] = None
-        run.outputs.clear()
+        self._running.begin(str(run.trace_id), run)
 
     async def end(self, run: Invocation) -> None:
-        trace = self._traces.get(run.trace_id)
-        if trace is not None:
-            trace.running.pop(run, None)
-            if not trace.running:
-                self._traces.forget(trace)
+        self._running.end(str(run.trace_id), run)
 
     async def complete(self, run: Invocation, result: Any, steering: Steering | None) -> Outcome:
         if steering is not None:
@@ -180,28 +173,22 @@ class DurableHost(RemoteSupport):
     # Traces
 
     def trace_gauges(self, trace_id: str | None) -> tuple[int | None, int, bool]:
-        trace = self._traces.get(trace_id)
-        if trace is None:
-            return (None if trace_id is None else 0), 0, False
-        return len(trace.running), len(trace.running), trace.cancelled
+        if trace_id is None:
+            return None, 0, False
+        count = self._running.count(trace_id)
+        return count, count, self._running.is_cancelled(trace_id)
 
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that a cancel of the trace sets in this process."""
-        return self._traces.cancel_event(trace_id)
+        return self._running.cancel_event(trace_id)
 
     def cancel_here(self, trace_id: str) -> None:
         """Cancel what of the trace runs in this process."""
-        trace = self._traces.get(trace_id)
-        if trace is None or trace.cancelled:
-            return
-        trace.cancelled = True
-        self._traces.cancel_event(trace_id).set()
-        for run in list(trace.running):
-            run.cancel()
+        self._running.cancel(trace_id)
 
     def running(self) -> list[str]:
         """The traces that something runs for."""
-        return [trace.trace_id for trace in self._traces.live() if trace.running]
+        return self._running.traces()
 
 
 _GONE = Outcome(Settlement.ACK, reason="input gone")
