@@ -10,7 +10,7 @@ from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.errors import APIError
 
 from . import forms
-from .client import Answer, Client
+from .client import ACK, Answer, Client
 from .forms import (
     EXPECTED,
     EXPECTED_SUBJECT,
@@ -19,6 +19,7 @@ from .forms import (
     Form,
     Input,
     Verdict,
+    add_consumer,
     end_subject,
     record_subject,
 )
@@ -286,6 +287,14 @@ async def retries(probe: Probe) -> None:
     await probe.fresh(forms.F2)
     await probe.say("F2 with a message id: first", RECORD, {EXPECTED: "0"} | ident)
     await probe.say("F2 with a message id: the same again", RECORD, {EXPECTED: "0"} | ident)
+    await probe.fresh()
+    await add_consumer(probe.client, probe.name, "a", ["rec.*.in.>"])
+    subscription = await probe.js.pull_subscribe_bind("a", stream=probe.name)
+    (msg,) = await subscription.fetch(1)
+    await probe.purge("rec.>")
+    for title in ("ack of a purged message", "the same ack again"):
+        await (await probe.client.send(msg.reply, ACK))
+        probe.rows.append([title, "confirmed", "-"])
     await probe.gone()
     await probe.say("no such stream", RECORD, expects(source))
 
