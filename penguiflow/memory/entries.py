@@ -10,7 +10,6 @@ from penguiflow.durable.log import (
     EntryTooLarge,
     InputGone,
     Key,
-    Kind,
     LogFull,
     Pattern,
     Position,
@@ -124,12 +123,12 @@ class Entries:
         }
         return [found[sequence] for sequence in sorted(found)]
 
-    def purge(self, trace: str) -> list[Stored]:
-        """Remove the entries of the trace except its end marker; returns what was removed."""
+    def purge(self, trace: str, *, upto: int | None = None) -> list[Stored]:
+        """Remove the entries of the trace but its markers; returns what was removed."""
         removed = [
             entry
             for entry in self._by_trace.get(trace, {}).values()
-            if entry.key.kind is not Kind.END
+            if not entry.key.kind.is_marker and (upto is None or entry.sequence <= upto)
         ]
         for entry in removed:
             self._remove(entry)
@@ -172,7 +171,7 @@ class Entries:
         self._by_sequence[entry.sequence] = entry
         self._by_trace.setdefault(entry.key.trace, {})[entry.key] = entry
         self._bytes += _size(entry.key, carried_size(entry.data, entry.headers))
-        if entry.key.kind is Kind.END:
+        if entry.key.kind.is_marker:
             self._ends[entry.key] = entry.timestamp
 
     def _remove(self, entry: Stored) -> None:

@@ -99,7 +99,9 @@ class Ledger:
             heapq.heapify(self._timers)
 
     def renew(self, sequence: int, now: float) -> None:
-        """The holder goes on: the lease starts again, unless the entry is already due again."""
+        """The holder goes on: the lease starts again, unless it had ended already."""
+        # Nobody may have looked since: leases end by time, not by somebody asking for work.
+        self._expire(now)
         if sequence in self._leased or sequence in self._delayed:
             self._unhold(sequence)
             self._leased[sequence] = now + self._lease

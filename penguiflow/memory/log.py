@@ -111,9 +111,9 @@ class MemoryLog(Log):
         consumer.join(consumption)
         return consumption
 
-    async def purge(self, trace: str) -> int:
+    async def purge(self, trace: str, *, upto: int | None = None) -> int:
         self._line.check()
-        removed = self._store.purge(trace)
+        removed = self._store.purge(trace, upto=upto)
         await turn()
         return removed
 

@@ -36,8 +36,8 @@ class LogStore:
             consumer.offer(entry)
         return entry.sequence
 
-    def purge(self, trace: str) -> int:
-        removed = self.entries.purge(trace)
+    def purge(self, trace: str, *, upto: int | None = None) -> int:
+        removed = self.entries.purge(trace, upto=upto)
         self._forget(removed)
         return len(removed)
 
