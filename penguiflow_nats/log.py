@@ -15,7 +15,6 @@ from penguiflow.durable.log import (
     EntryTooLarge,
     InputGone,
     Key,
-    Kind,
     LogDelivery,
     LogError,
     LogFull,
@@ -50,8 +49,8 @@ from penguiflow_nats.subscription import Subscription as NatsSubscription
 
 _GIVE_UP = 60.0
 """Seconds for which an append whose outcome is unknown is repeated."""
-_END_TTL = "86400"
-"""Seconds for which the marker of an ended trace refuses late submissions."""
+_MARKER_TTL = "86400"
+"""Seconds for which the markers of an ended trace refuse late submissions."""
 _MANY = 512
 """Subjects asked for in one request, when there are too many for a filter."""
 _ASK_AGAIN = (error_codes.WRONG_LAST_SEQUENCE_UNKNOWN, error_codes.UNAVAILABLE)
@@ -108,7 +107,11 @@ class JetStreamLog:
                 return (await self.jetstream.append(subject, data, sent)).seq
             except ApiError as error:
                 if error.err_code not in _ASK_AGAIN:
-                    raise _refusal(error, expects_absence=absent is not None) from error
+                    refusal = _refusal(error, expects_absence=absent is not None)
+                    if isinstance(refusal, LogFull) and await self.get(key) is not None:
+                        # A replicated stream that is full says so even when the key is taken.
+                        refusal = AlreadyCommitted(str(error))
+                    raise refusal from error
                 problem: NatsError = error
             except (OutcomeUnknown, NoResponders) as error:
                 problem = error
@@ -136,8 +139,8 @@ class JetStreamLog:
         elif absent is not None:
             sent["Nats-Expected-Last-Subject-Sequence"] = "0"
             sent["Nats-Expected-Last-Subject-Sequence-Subject"] = self.names.subject(absent)
-        if key.kind is Kind.END:
-            sent["Nats-TTL"] = _END_TTL
+        if key.kind.is_marker:
+            sent["Nats-TTL"] = _MARKER_TTL
         return sent or None
 
     async def _pause(self, tries: int) -> None:
@@ -146,10 +149,13 @@ class JetStreamLog:
         if not self.connection.is_connected:
             await asyncio.sleep(0.1)
 
-    async def purge(self, trace: str) -> int:
+    async def purge(self, trace: str, *, upto: int | None = None) -> int:
         async def purge() -> int:
-            subject = self.names.trace_filter(trace)
-            return await self.jetstream.purge_stream(self.names.log_stream, subject=subject)
+            return await self.jetstream.purge_stream(
+                self.names.log_stream,
+                subject=self.names.trace_filter(trace),
+                below_sequence=None if upto is None else upto + 1,
+            )
 
         return await self._persist(purge)
 

@@ -1,7 +1,7 @@
 """Subjects and names on the server. Pure.
 
     pf.v1.<tenant>.<part>.<flow>.<kind>.<trace>.<node>.<input>   entries of the log
-    pf.v1.<tenant>.<part>.<flow>.end.<trace>                     the marker that ends a trace
+    pf.v1.<tenant>.<part>.<flow>.<marker>.<trace>                markers: `end` and `cancel`
     pf.v1.<tenant>.dlq.<flow>.<node>.<trace>.<id>                dead letters
     pf.v1.<tenant>.ctl.<flow>.<topic>                            broadcasts, not stored
 
@@ -71,8 +71,8 @@ class Names:
 
     def subject(self, key: Key) -> str:
         """The subject of an entry."""
-        if key.kind is Kind.END:
-            return f"{self.log_root}.end.{key.trace}"
+        if key.kind.is_marker:
+            return f"{self.log_root}.{key.kind.value}.{key.trace}"
         node = key.node or NO_NODE
         return f"{self.log_root}.{key.kind.value}.{key.trace}.{node}.{key.input}"
 
@@ -82,11 +82,11 @@ class Names:
         for pattern in patterns:
             kind = "*" if pattern.kind is None else pattern.kind.value
             trace = pattern.trace or "*"
-            if pattern.kind is not Kind.END:
+            if pattern.kind is None or not pattern.kind.is_marker:
                 node, input_ = pattern.node or "*", pattern.input or "*"
                 found.append(f"{self.log_root}.{kind}.{trace}.{node}.{input_}")
-            if pattern.kind in (None, Kind.END):
-                found.append(f"{self.log_root}.end.{trace}")
+            if pattern.kind is None or pattern.kind.is_marker:
+                found.append(f"{self.log_root}.{kind}.{trace}")
         return found
 
     def trace_filter(self, trace: str) -> str:
@@ -103,8 +103,8 @@ class Names:
         if len(parts) == 4 and (kind := _KINDS.get(parts[0])) is not None:
             node = "" if parts[2] == NO_NODE else parts[2]
             return Key(kind, parts[1], node, parts[3])
-        if len(parts) == 2 and parts[0] == "end":
-            return Key(Kind.END, parts[1])
+        if len(parts) == 2 and (kind := _KINDS.get(parts[0])) is not None and kind.is_marker:
+            return Key(kind, parts[1])
         msg = f"{subject!r} is no subject of the log {self.log_root!r}"
         raise ValueError(msg)
 

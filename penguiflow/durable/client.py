@@ -13,10 +13,11 @@ from typing import Any, Self
 from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.context import Targets, names_of
 from penguiflow.durable import hints
+from penguiflow.durable.cancel import cancel_trace
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.chunks import ChunkFollower
 from penguiflow.durable.codec import TypeMap, ValueCodec
-from penguiflow.durable.envelope import CANCELLED, EGRESS, VERSION, Envelope, encode
+from penguiflow.durable.envelope import EGRESS, VERSION, Envelope, encode
 from penguiflow.durable.inputs import input_for
 from penguiflow.durable.ledger import Books, Entry, TraceStatus
 from penguiflow.durable.log import (
@@ -248,6 +249,9 @@ class DurableClient:
         if status is TraceStatus.COMPLETED:
             msg = f"trace {trace_id} is complete and has no further result"
             raise LookupError(msg)
+        if books.cancel_wanted:
+            await self.cancel(trace_id)  # whoever wanted it did not see it through
+            return None
         if status is TraceStatus.UNKNOWN:
             msg = f"trace {trace_id} is not known here; it was never submitted, or was removed"
             raise LookupError(msg)
@@ -296,33 +300,12 @@ class DurableClient:
         """Cancel a trace everywhere; returns once no worker can commit anything of it any more.
 
         Returns:
-            False when the trace is not known or has ended already.
+            False when the trace is not known or has ended otherwise.
 
         Raises:
-            LogError: the cancel could not be written.
+            LogError: the log does not answer; a repeated call goes on.
         """
-        books = await self.books(trace_id)
-        if books.status is not TraceStatus.RUNNING:
-            return books.status is TraceStatus.CANCELLED
-        trace = trace_token(trace_id)
-        marker = Envelope(
-            v=VERSION,
-            tenant=self.log.tenant,
-            flow=self.log.flow,
-            trace=trace_id,
-            outcome=CANCELLED,
-            client=self.id,
-            submitted=self._clock.now(),
-        )
-        with contextlib.suppress(AlreadyCommitted):
-            await self.log.append(end_key(trace), encode(marker))
-        # A result may have been committed just before the marker: the log's order decides.
-        books = await self.books(trace_id)
-        if books.status is not TraceStatus.CANCELLED:
-            return False
-        self.log.broadcast("cancel", trace_id.encode())
-        await self.log.purge(trace)
-        return True
+        return await cancel_trace(self.log, trace_id, client=self.id, now=self._clock.now())
 
 
 def _remember(kept: OrderedDict[str, Any], trace: str, value: Any) -> None:

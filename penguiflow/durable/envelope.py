@@ -265,13 +265,14 @@ def _plain(value: Any, depth: int) -> Any:
         return int(value)
     if depth < MAX_DEPTH:
         if isinstance(value, dict):
-            return {_text(key): _plain(item, depth + 1) for key, item in value.items()}
+            return {readable(key): _plain(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [_plain(item, depth + 1) for item in value]
-    return _text(value)
+    return readable(value)
 
 
-def _text(value: Any) -> str:
+def readable(value: Any) -> str:
+    """A value as text that always travels, whatever the value is."""
     try:
         text = value if isinstance(value, str) else repr(value)
     except Exception:  # noqa: BLE001 - a foreign `__repr__` must not cost us the error

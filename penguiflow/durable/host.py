@@ -13,8 +13,8 @@ from penguiflow.decide import DONE, Outcome, Settlement
 from penguiflow.durable.commit import Commit, Emitted
 from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import EGRESS
-from penguiflow.durable.running import RunningTraces
 from penguiflow.durable.log import InputGone, Log, LogFull, TraceEnded
+from penguiflow.durable.running import RunningTraces
 from penguiflow.durable.tokens import derive
 from penguiflow.durable.topology import Topology
 from penguiflow.endpoints import ROOKERY

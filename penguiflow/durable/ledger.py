@@ -39,8 +39,8 @@ class Entry:
 class Books:
     """The entries of one trace, by sequence, and what follows from them.
 
-    A trace is complete when the shares that ended sum up to its submissions. Its one terminal
-    state is what came first in the log: the entry that completed it, or the marker that ended it.
+    A trace is complete when the shares that ended sum up to its submissions. An end marker says
+    how a trace ended whose entries are gone, in part or all.
     """
 
     trace: str
@@ -61,6 +61,11 @@ class Books:
     def end(self) -> Entry | None:
         """The marker that ended the trace."""
         return next((e for e in self.entries if e.stored.key.kind is Kind.END), None)
+
+    @property
+    def cancel_wanted(self) -> bool:
+        """Whether somebody wants the trace cancelled."""
+        return any(e.stored.key.kind is Kind.CANCEL for e in self.entries)
 
     @property
     def failures(self) -> list[Entry]:
@@ -93,7 +98,7 @@ class Books:
                 continue
             submitted += entry.stored.key.kind is Kind.INGRESS
             share = returned(entry.stored, entry.envelope)
-            if share is not None and entry.stored.key.kind is not Kind.END:
+            if share is not None and not entry.stored.key.kind.is_marker:
                 shares = weight.add((shares, share))
                 if submitted and weight.is_whole(shares, self.submissions):
                     return entry
@@ -103,9 +108,7 @@ class Books:
     def status(self) -> TraceStatus:
         """The state of the trace."""
         completed, end = self.completed_by, self.end
-        if end is not None and not (
-            completed is not None and completed.stored.sequence < end.stored.sequence
-        ):
+        if end is not None:
             outcome = end.envelope.outcome if end.envelope is not None else "cancelled"
             return {"ok": TraceStatus.COMPLETED, "failed": TraceStatus.FAILED}.get(
                 outcome, TraceStatus.CANCELLED

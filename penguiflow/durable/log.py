@@ -22,8 +22,18 @@ class Kind(StrEnum):
     """The committed result of one node for one input."""
     OUTPUT = "out"
     """One of several outputs of a record, written from it, addressed to one node."""
+    CANCEL = "cancel"
+    """The marker that somebody wants the trace cancelled; it outlives the other entries."""
     END = "end"
     """The marker that closes a trace; it outlives the trace's other entries."""
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether there is one such entry per trace, that a purge leaves."""
+        return self in _MARKERS
+
+
+_MARKERS = (Kind.CANCEL, Kind.END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,7 @@ class Key:
     node: str = ""
     """For `RECORD` the node that ran, for `OUTPUT` the node it is addressed to, else empty."""
     input: str = ""
-    """The id of the input that was processed, or of the submission; empty for `END`."""
+    """The id of the input that was processed, or of the submission; empty for markers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,14 +225,19 @@ class Log(Protocol):
         the consumer was deleted or changed by somebody else.
         """
 
-    async def purge(self, trace: str) -> int:
-        """Remove every entry of the trace except its end marker; returns how many."""
+    async def purge(self, trace: str, *, upto: int | None = None) -> int:
+        """Remove the entries of the trace but its markers; returns how many.
+
+        Args:
+            trace: The trace.
+            upto: Only entries up to this sequence.
+        """
 
     def broadcast(self, topic: str, data: bytes) -> None:
         """Tell everybody who listens now. At most once, for speed only, never for correctness."""
 
     async def listen(self, topic: str, heard: Callable[[str, bytes], None]) -> Subscription:
-        """Hear broadcasts. `topic` is dot separated; its last token may be `*`.
+        """Hear broadcasts. `topic` is dot separated; a token may be `*`.
 
         `heard(topic, data)` is called in the event loop and must not block.
         """

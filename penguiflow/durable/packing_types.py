@@ -9,6 +9,7 @@ other formats and play no part, except for a field whose value has no form of it
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterable, Mapping
 from enum import Enum, Flag
 from typing import Any
@@ -20,6 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
 from penguiflow.durable import extension
+from penguiflow.durable.envelope import readable
 from penguiflow.durable.packing import Handler, Packer, TooDeep, check_depth, encode, step
 from penguiflow.durable.typemap import TypeMap, can_travel, type_name
 from penguiflow.durable.wire_errors import NotEncodable
@@ -36,7 +38,7 @@ class Learner:
         if kind is FlowError:
             return _FlowErrors(packer).pack
         if not can_travel(kind):
-            raise NotEncodable(type_name(kind), _hint(kind))
+            raise NotEncodable(type_name(kind).removeprefix("builtins:"), _hint(kind))
         if not self._types.knows(kind):
             hint = "its name does not lead back to it: define it at the top level of a module"
             raise NotEncodable(type_name(kind), hint)
@@ -148,6 +150,10 @@ class _Dataclasses:
         self._packer = packer
         self._name = type_name(kind)
         self._fields = [field.name for field in dataclasses.fields(kind) if field.init]
+        unknown = inspect.signature(kind).parameters.keys() & _pseudo_fields(kind)
+        if unknown:
+            hint = f"its constructor needs {sorted(unknown)}, which it does not keep"
+            raise NotEncodable(self._name, hint)
 
     def pack(self, value: Any, depth: int) -> Ext:
         check_depth(depth)
@@ -155,6 +161,12 @@ class _Dataclasses:
         if not self._packer.scalars.issuperset(map(type, state.values())):
             state = self._packer.fields(state.items(), depth)
         return Ext(extension.DATACLASS, encode([self._name, state]))
+
+
+def _pseudo_fields(kind: Any) -> set[str]:
+    """What is declared as a field and is none: class variables, parameters of the constructor."""
+    declared: dict[str, Any] = kind.__dataclass_fields__
+    return declared.keys() - {field.name for field in dataclasses.fields(kind)}
 
 
 class _Structs:
@@ -206,7 +218,7 @@ class _FlowErrors:
             try:
                 yield str(key), self._packer.convert(detail, depth)
             except NotEncodable:
-                yield str(key), self._packer.convert(repr(detail), depth)
+                yield str(key), readable(detail)
 
 
 def _hint(kind: type) -> str:

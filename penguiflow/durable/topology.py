@@ -10,7 +10,7 @@ from penguiflow.durable.tokens import HASHED, derive, is_token, token
 from penguiflow.graph import Graph
 from penguiflow.node import Node
 
-EGRESS_TOKEN = "_egress"
+EGRESS_TOKEN = "_egress"  # noqa: S105 - the name of a place
 """How the egress is written where a key names a node."""
 
 
@@ -107,6 +107,11 @@ def record_key(trace: str, node_token: str, input_id: str) -> Key:
 def end_key(trace: str) -> Key:
     """The key of a trace's end marker."""
     return Key(Kind.END, trace)
+
+
+def cancel_key(trace: str) -> Key:
+    """The key of the marker that a trace is to be cancelled."""
+    return Key(Kind.CANCEL, trace)
 
 
 def output_id(trace: str, node: str, input_id: str, index: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator
@@ -123,25 +124,29 @@ def _loaded_twice(one: type, other: type) -> bool:
 
 
 def _in_loaded_modules(module: str, qualname: str) -> type | None:
-    """Looks into dicts only: `getattr` on a module may import (PEP 562)."""
-    found: Any = sys.modules.get(module)
+    """Looks into dicts only: to ask a module for a name may import (PEP 562, lazy loaders)."""
+    if module not in sys.modules:
+        return None
+    found: Any = None
+    names = object.__getattribute__(sys.modules[module], "__dict__")
+    # The name of a parametrised generic model, "Box[a.b]", is one name.
     for part in [qualname] if "[" in qualname else qualname.split("."):
-        try:
-            found = vars(found).get(part)
-        except TypeError:
+        found = names.get(part)
+        if not isinstance(found, type):
             return None
+        names = vars(found)
     return found if can_travel(found) else None
 
 
 def _reachable(types: Iterable[Any]) -> Iterator[type]:
     """The types, and those that their fields and arguments name, each once."""
     waiting = list(types)
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # keeps them alive: a freed hint's id would be given out again
     while waiting:
         hint = waiting.pop()
         if id(hint) in seen:
             continue
-        seen.add(id(hint))
+        seen[id(hint)] = hint
         waiting.extend(typing.get_args(hint))
         if can_travel(hint):
             yield hint
@@ -150,6 +155,8 @@ def _reachable(types: Iterable[Any]) -> Iterator[type]:
 
 
 def _of_function(function: Callable[..., Any]) -> Iterator[Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
     call = function if hasattr(function, "__globals__") else getattr(function, "__call__", None)  # noqa: B004
     yield from _hints(call).values()
     module = getattr(call, "__module__", None) or ""

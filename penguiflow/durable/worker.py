@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from penguiflow.clock import SYSTEM_CLOCK, Clock
+from penguiflow.durable.cancel import CANCEL_TOPIC
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.codec import TypeMap, ValueCodec
 from penguiflow.durable.commit import Commit
@@ -22,13 +23,12 @@ from penguiflow.durable.join import DurableJoin
 from penguiflow.durable.lane import Lane
 from penguiflow.durable.log import Log, LogError, Subscription
 from penguiflow.durable.tokens import trace_token
-from penguiflow.durable.topology import FlowNotDurable, Topology, end_key
+from penguiflow.durable.topology import FlowNotDurable, Topology, cancel_key
 from penguiflow.events import Events, log_event
 from penguiflow.flow import PenguiFlow
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 
-CANCEL_TOPIC = "cancel"
 DEFAULT_MAX_DELIVERIES = 20
 """Deliveries of one input without an end, after which it is taken for poison."""
 
@@ -197,7 +197,7 @@ class DurableWorker:
 
     async def _look_for_cancels(self) -> None:
         for trace_id in self.host.running():
-            marker = await self.log.get(end_key(trace_token(trace_id)))
+            marker = await self.log.get(cancel_key(trace_token(trace_id)))
             if marker is not None:
                 self.cancel_here(trace_id)
 

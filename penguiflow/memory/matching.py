@@ -33,15 +33,17 @@ def check_topic(topic: str, *, wildcard: bool) -> None:
     """
     plain = topic
     if wildcard:
-        plain = "any" if topic == "*" else topic.removesuffix(".*")
+        plain = ".".join("any" if part == "*" else part for part in topic.split("."))
     if _TOPIC.fullmatch(plain) is None:
         msg = f"not a topic: {topic!r}"
         raise ValueError(msg)
 
 
 def hears(listened: str, topic: str) -> bool:
-    """Whether a subscription to `listened` hears `topic`; a trailing `*` is exactly one token."""
-    if not listened.endswith("*"):
+    """Whether a subscription to `listened` hears `topic`; a `*` is exactly one token."""
+    if "*" not in listened:
         return listened == topic
-    stem = listened[:-1]
-    return topic.startswith(stem) and "." not in topic[len(stem) :]
+    wanted, parts = listened.split("."), topic.split(".")
+    return len(wanted) == len(parts) and all(
+        want in ("*", part) for want, part in zip(wanted, parts, strict=True)
+    )

@@ -104,8 +104,8 @@ class FaultyLog(Log):
         consumption.follow(await self._line.attempt(consume, *_CLEAN))
         return consumption
 
-    async def purge(self, trace: str) -> int:
-        return await self._line.attempt(partial(self._log.purge, trace), *_ANY)
+    async def purge(self, trace: str, *, upto: int | None = None) -> int:
+        return await self._line.attempt(partial(self._log.purge, trace, upto=upto), *_ANY)
 
     def broadcast(self, topic: str, data: bytes) -> None:
         if self._line.draw(Fault.LOST) is None:

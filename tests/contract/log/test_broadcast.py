@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import pytest
-
 from penguiflow.durable.log import Log
 from tests.contract.log.conftest import MakeLog
 from tests.contract.log.worker import PATIENCE
@@ -77,16 +75,3 @@ async def test_who_unsubscribed_hears_nothing(log: Log, rest: Rest) -> None:
 
 async def test_nobody_has_to_listen(log: Log) -> None:
     log.broadcast("cancel.t1", b"")
-
-
-@pytest.mark.parametrize("topic", ["", "a..b", "a.>", "*.b", "a b", "a.b*"])
-async def test_a_topic_that_is_none_is_refused(log: Log, topic: str) -> None:
-    with pytest.raises(ValueError, match="topic"):
-        await log.listen(topic, Ear())
-    with pytest.raises(ValueError, match="topic"):
-        log.broadcast(topic, b"")
-
-
-async def test_one_cannot_broadcast_to_a_pattern(log: Log) -> None:
-    with pytest.raises(ValueError, match="topic"):
-        log.broadcast("cancel.*", b"")
