@@ -11,6 +11,7 @@ from nats.aio.client import Client
 
 from penguiflow_nats.errors import (
     ConnectionClosed,
+    NatsError,
     NotConnected,
     OutcomeUnknown,
     PermissionDenied,
@@ -44,7 +45,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._inbox = f"{settings.inbox_prefix}.{secrets.token_hex(11)}."
         self._inboxes = 0
-        self._replies = Replies(settings.request_timeout)
+        self._replies = Replies(self._inbox, settings.request_timeout)
         self._subscriptions = Subscriptions()
         self._on_disconnect = Listeners[[]]()
         self._on_reconnect = Listeners[[]]()
@@ -84,7 +85,7 @@ class Connection:
         return await connection._start(connection._lifeline.adopt(client))
 
     async def _start(self, connecting: Any) -> Self:
-        answers = self.subscribe(self._inbox + "*", self._answered)
+        answers = self.subscribe(self._inbox + "*", self._replies.receive)
         try:
             await connecting
         except BaseException:
@@ -210,10 +211,12 @@ class Connection:
             self._require_open()
             future.set_exception(NotConnected(subject))
             return future
-        replies = self._replies
-        token = replies.next_token(timeout)
-        link.publish(subject, payload, headers, self._inbox + token)
-        replies.add(token, (future, subject, decode))
+        reply = self._replies.add(future, subject, decode, timeout)
+        try:
+            link.publish(subject, payload, headers, reply)
+        except NatsError:
+            self._replies.withdraw(reply)
+            raise
         return future
 
     def request_many(
@@ -245,9 +248,12 @@ class Connection:
             future.set_exception(NotConnected(subject))
             return future
         silence = self.settings.request_timeout if timeout is None else timeout
-        token = self._replies.next_token(None)
-        link.publish(subject, payload, headers, self._inbox + token)
-        self._replies.collect(token, future, subject, receive, silence)
+        reply = self._replies.collect(future, subject, receive, silence)
+        try:
+            link.publish(subject, payload, headers, reply)
+        except NatsError:
+            self._replies.withdraw(reply)
+            raise
         return future
 
     def publish(
@@ -346,9 +352,6 @@ class Connection:
         if self._lifeline.closed:
             msg = "the connection is closed"
             raise ConnectionClosed(msg)
-
-    def _answered(self, message: Incoming) -> None:
-        self._replies.receive(message.subject[len(self._inbox) :], message)
 
     def _tick(self, now: float, judge: bool) -> None:
         if judge:

@@ -39,7 +39,12 @@ class DirectLink:
     ) -> None:
         """Send without waiting."""
         client = self.client
-        self._send(publish_frame(subject, reply, payload, headers, client._max_payload))
+        frame = publish_frame(subject, reply, payload, headers, client._max_payload)
+        client._pending.append(frame)
+        client._pending_data_size += len(frame)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._write_out)
         stats = client.stats
         stats["out_msgs"] += 1
         stats["out_bytes"] += len(payload)
@@ -60,7 +65,9 @@ class DirectLink:
             return
         if writer.transport.get_write_buffer_size():
             # The socket is full. nats-py's flusher waits for it, and then writes all there is.
-            self._ask_flusher(self._kick)
+            queue = client._flush_queue
+            if queue is not None and queue.empty():
+                queue.put_nowait(self._kick)
         else:
             self._hand_over(writer)
 
@@ -69,11 +76,6 @@ class DirectLink:
         writer.writelines(client._pending)
         client._pending = []
         client._pending_data_size = 0
-
-    def _ask_flusher(self, done: asyncio.Future[Any]) -> None:
-        queue = self.client._flush_queue
-        if queue is not None and (queue.empty() or (done is not self._kick and not queue.full())):
-            queue.put_nowait(done)
 
     def subscribe(
         self, subject: str, queue: str, callback: Callback, kind: type[Incoming]
@@ -140,8 +142,10 @@ class DirectLink:
     async def flush(self) -> None:
         """Wait until the bytes sent before are handed to the operating system."""
         done: asyncio.Future[Any] = self._loop.create_future()
-        self._ask_flusher(done)
-        await done
+        queue = self.client._flush_queue
+        if queue is not None:
+            await queue.put(done)
+            await done
 
     @property
     def pending_bytes(self) -> int:

@@ -2,11 +2,13 @@
 
 from typing import TypeAlias
 
+import msgspec
+
 from penguiflow_nats.protocol import parse_headers, parse_status
 
 
-class Incoming:
-    """One received message.
+class Incoming(msgspec.Struct, eq=False):
+    """One received message. A Struct, because its constructor runs for every message.
 
     Attributes:
         subject: Subject it was published to.
@@ -15,16 +17,11 @@ class Incoming:
         head: Header block as bytes, or the headers as nats-py parsed them; None without headers.
     """
 
-    __slots__ = ("_headers", "data", "head", "reply", "subject")
-
-    def __init__(
-        self, subject: str, reply: str, data: bytes, head: bytes | dict[str, str] | None
-    ) -> None:
-        self.subject = subject
-        self.reply = reply
-        self.data = data
-        self.head = head
-        self._headers: dict[str, str] | None = None
+    subject: str
+    reply: str
+    data: bytes
+    head: bytes | dict[str, str] | None
+    _headers: dict[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.subject!r}, {len(self.data)} bytes)"

@@ -183,9 +183,12 @@ class Lifeline:
             except ConnectFailed as error:
                 self.last_error = error
                 logger.info("reconnect: %s", error)
-                await asyncio.sleep(next(pauses))
+            except Exception:
+                # Whatever it is, ending here would leave the connection dead for ever.
+                logger.exception("reconnect failed")
             else:
                 break
+            await asyncio.sleep(next(pauses))
         self._rebuilding = None
 
     async def _next_client(self) -> Client:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from nats.aio.client import Client
@@ -102,7 +102,7 @@ class PublicLink:
         self._emptied.set()
         self._interests: set[Interest] = set()
         self._ending: asyncio.Task[None] | None = None
-        self._flushes: set[asyncio.Future[None]] = set()
+        self._working: set[asyncio.Task[None]] = set()
         self._writer = asyncio.create_task(self._write())
 
     def publish(
@@ -129,9 +129,9 @@ class PublicLink:
                 size, call = self._outbox.popleft()
                 try:
                     await call()
-                except (NatsPyError, OSError) as error:
+                except Exception as error:  # noqa: BLE001 - one failure must not end all sending
                     # The connection is about to be declared lost, which fails every waiter.
-                    logger.debug("send failed: %s", error)
+                    logger.debug("send failed: %r", error)
                 self._outbox_bytes -= size
             self._emptied.set()
 
@@ -174,8 +174,18 @@ class PublicLink:
 
         self._put(1, start)
         await done
-        await self._end(interest, drain=True)
+        await self._undisturbed(self._end(interest, drain=True))
         self._interests.discard(interest)
+
+    async def _undisturbed(self, work: Coroutine[None, None, None]) -> None:
+        """Await work that waits for a PONG inside nats-py.
+
+        Never cancelled while the client lives: it would end its read loop with the late answer.
+        """
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        await asyncio.shield(task)
 
     @staticmethod
     async def _end(interest: Interest, *, drain: bool) -> None:
@@ -192,11 +202,7 @@ class PublicLink:
         # nats-py's PING overtakes what its flusher has not written yet.
         while self.client.pending_data_size > 0:  # noqa: ASYNC110 - nats-py tells nobody
             await asyncio.sleep(0.001)
-        # Never cancelled while the client lives: it would end its read loop with the late answer.
-        flush = asyncio.ensure_future(self.client.flush(timeout=_FOR_EVER))
-        self._flushes.add(flush)
-        flush.add_done_callback(self._flushes.discard)
-        await asyncio.shield(flush)
+        await self._undisturbed(self.client.flush(timeout=_FOR_EVER))
 
     async def flush(self) -> None:
         """See `Link`."""
@@ -210,8 +216,8 @@ class PublicLink:
     def retire(self) -> None:
         """See `Link`."""
         self._writer.cancel()
-        for flush in self._flushes:
-            flush.cancel()
+        for task in self._working:
+            task.cancel()
         for interest in self._interests:
             interest.callback = ignore
         self._ending = asyncio.create_task(self._end_all())

@@ -41,7 +41,7 @@ def _header_start(name: str) -> str:
     return f"\r\n{name}: "
 
 
-def encode_headers(headers: Mapping[str, str]) -> bytes:
+def header_block(headers: Mapping[str, str]) -> str:
     """Build a header block.
 
     Raises:
@@ -54,7 +54,7 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
         parts.append(_header_start(name))
         parts.append(value)
     parts.append("\r\n\r\n")
-    return "".join(parts).encode()
+    return "".join(parts)
 
 
 def publish_frame(
@@ -84,20 +84,21 @@ def publish_frame(
         raise InvalidSubject(reply)
     size = len(payload)
     if headers:
-        block = encode_headers(headers)
-        width = len(block)
-        line = f"HPUB {subject} {reply} {width} {width + size}\r\n".encode()
+        block = header_block(headers)
+        width = len(block) if block.isascii() else len(block.encode())
         size += width
+        line = f"HPUB {subject} {reply} {width} {size}\r\n{block}"
     else:
-        block = b""
-        line = f"PUB {subject} {reply} {size}\r\n".encode()
-    if len(line) > MAX_SUBJECTS:
+        line = f"PUB {subject} {reply} {size}\r\n"
+    # Four bytes are the most that a character takes, so most lines need not be measured.
+    short = len(subject) + len(reply) <= MAX_SUBJECTS // 4
+    if not short and len((subject + reply).encode()) > MAX_SUBJECTS:
         raise InvalidSubject(subject)
     # Payload and headers are what the server counts; the subject is counted too so that a message
     # which is stored, and later delivered with more header lines, keeps a little room.
     if size + len(subject) > max_payload:
         raise PayloadTooLarge(size + len(subject), max_payload)
-    return b"".join((line, block, payload, b"\r\n"))
+    return b"".join((line.encode(), payload, b"\r\n"))
 
 
 def parse_status(block: bytes) -> tuple[int, str]:

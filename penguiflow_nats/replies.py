@@ -65,13 +65,16 @@ class _Collector:
 class Replies:
     """The requests of one connection that wait for an answer."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, inbox: str, timeout: float) -> None:
         """Create an empty set.
 
         Args:
+            inbox: Beginning of all reply subjects, with a dot at its end.
             timeout: Seconds that a request waits when it does not say otherwise.
         """
+        self.inbox = inbox
         self.count = 0
+        self._cut = len(inbox)
         self.timeouts = 0
         self._default = _Queue(timeout)
         self._others: dict[str, _Queue] = {}
@@ -82,37 +85,70 @@ class Replies:
         others = sum(len(queue.waiting) for queue in self._others.values())
         return len(self._default.waiting) + others + len(self._collectors)
 
-    def next_token(self, timeout: float | None) -> str:
-        """Name a new request; `timeout` in seconds, rounded up to a tenth."""
+    def add(
+        self,
+        future: asyncio.Future[Any],
+        subject: str,
+        decode: Decode | None,
+        timeout: float | None,
+    ) -> str:
+        """Let a request wait.
+
+        Args:
+            future: Gets the result.
+            subject: Subject of the request.
+            decode: Turns the answer into the result.
+            timeout: Seconds to wait, rounded up to a tenth.
+
+        Returns:
+            The subject for the answer.
+        """
         self.count += 1
         if timeout is None or timeout == self._default.timeout:
-            return str(self.count)
-        return f"{self.count}x{max(1, -int(-timeout * 10 // 1))}"
-
-    def add(self, token: str, waiter: Waiter) -> None:
-        """Let a request wait."""
-        tenths = token.partition("x")[2]
-        if not tenths:
-            self._default.waiting[token] = waiter
-            return
-        queue = self._others.get(tenths)
-        if queue is None:
-            queue = self._others[tenths] = _Queue(int(tenths) / 10)
-        queue.waiting[token] = waiter
+            token = str(self.count)
+            self._default.waiting[token] = (future, subject, decode)
+        else:
+            tenths = str(max(1, -int(-timeout * 10 // 1)))
+            token = f"{self.count}x{tenths}"
+            queue = self._others.get(tenths)
+            if queue is None:
+                queue = self._others[tenths] = _Queue(int(tenths) / 10)
+            queue.waiting[token] = (future, subject, decode)
+        return self.inbox + token
 
     def collect(
         self,
-        token: str,
         future: asyncio.Future[None],
         subject: str,
         done: Callable[[Incoming], bool],
         timeout: float,
-    ) -> None:
-        """Let a request with several answers wait; `timeout` is the longest silence in seconds."""
-        self._collectors[token] = _Collector(future, subject, done, timeout)
+    ) -> str:
+        """Let a request with several answers wait.
 
-    def receive(self, token: str, message: Incoming) -> None:
+        Args:
+            future: Ends with the last answer.
+            subject: Subject of the request.
+            done: Called with each answer; returns whether it is the last.
+            timeout: Longest silence in seconds.
+
+        Returns:
+            The subject for the answers.
+        """
+        self.count += 1
+        token = str(self.count)
+        self._collectors[token] = _Collector(future, subject, done, timeout)
+        return self.inbox + token
+
+    def withdraw(self, reply: str) -> None:
+        """Forget a request that could not be sent."""
+        token = reply[self._cut :]
+        self._collectors.pop(token, None)
+        for queue in (self._default, *self._others.values()):
+            queue.waiting.pop(token, None)
+
+    def receive(self, message: Incoming) -> None:
         """Hand an answer to its request. Late and unknown ones are dropped."""
+        token = message.subject[self._cut :]
         waiter = self._default.waiting.pop(token, None)
         if waiter is None:
             collector = self._collectors.get(token)

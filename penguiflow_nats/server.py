@@ -202,6 +202,8 @@ class EmbeddedServer:
             if not ready:
                 self._end(process)
                 self._process = None
+        if self._finalizer is not None:
+            self._finalizer.detach()
         self._finalizer = weakref.finalize(self, _clean_up, process, self._own_dir)
 
     def _render(self) -> str:

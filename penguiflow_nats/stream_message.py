@@ -46,25 +46,22 @@ def parse_ack_subject(reply: str) -> DeliveryInfo:
     return DeliveryInfo(stream, consumer, *map(int, numbers))
 
 
-class StreamMessage(Incoming):
+class StreamMessage(Incoming, eq=False):
     """One delivery of a stream's message.
 
     Attributes:
         connection: The connection it came through; the verbs go back that way.
     """
 
-    __slots__ = ("_info", "connection")
-
-    connection: Connection
+    connection: Connection = None  # type: ignore[assignment]  # set before anybody sees it
+    _info: DeliveryInfo | None = None
 
     @property
     def info(self) -> DeliveryInfo:
         """The numbers of this delivery, parsed on first use."""
-        try:
-            return self._info
-        except AttributeError:
-            self._info: DeliveryInfo = parse_ack_subject(self.reply)
-            return self._info
+        if self._info is None:
+            self._info = parse_ack_subject(self.reply)
+        return self._info
 
     @property
     def stream_sequence(self) -> int:
