@@ -103,9 +103,10 @@ class InMemoryArtifactStore(ArtifactStore):
         return None if entry is None else entry.ref.model_copy(deep=True)
 
     async def delete(self, artifact_id: str) -> bool:
-        return self._shelf.find(artifact_id, now=self._now()) is not None and self._shelf.remove(
-            artifact_id
-        )
+        if self._shelf.find(artifact_id, now=self._now()) is None:
+            return False
+        self._shelf.remove(artifact_id)
+        return True
 
     async def exists(self, artifact_id: str) -> bool:
         return self._shelf.find(artifact_id, now=self._now()) is not None

@@ -103,11 +103,13 @@ class Shelf:
             self._touch(artifact_id)
         return entry
 
-    def remove(self, artifact_id: str) -> bool:
-        """Forget an artifact; whether there was one."""
-        entry = self._entries.pop(artifact_id, None)
-        if entry is None:
-            return False
+    def remove(self, artifact_id: str) -> None:
+        """Forget an artifact.
+
+        Raises:
+            KeyError: there is none with this id.
+        """
+        entry = self._entries.pop(artifact_id)
         del self._ids[entry.ref.namespace, entry.owner, entry.sha256]
         self._expiry.pop(artifact_id, None)
         for key in entry.groups:
@@ -115,7 +117,6 @@ class Shelf:
             group.remove(artifact_id)
             if not group.members:
                 del self._groups[key]
-        return True
 
     def entries(self, *, now: float) -> Iterator[Entry]:
         """Everything there is, oldest first."""
@@ -135,7 +136,7 @@ class Shelf:
             self._group(key).add(artifact_id, len(entry.data))
         self._set_expiry(artifact_id, now)
         self._issued[artifact_id] = entry.sha256
-        while len(self._issued) > _REMEMBERED_IDS:
+        if len(self._issued) > _REMEMBERED_IDS:
             self._issued.popitem(last=False)
 
     def _free_id(self, namespace: str | None, owner: Owner, sha256: str) -> str:
