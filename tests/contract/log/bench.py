@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import asyncio
+import uuid
+from typing import Protocol
 
-from penguiflow.clock import Clock
+import msgspec
+
+from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.durable.log import Log
 from penguiflow.memory.log import MemoryLog
 from penguiflow.testing import VirtualClock
 from penguiflow.testing.clock import come_to_rest
+from penguiflow_nats.connection import Connection
+from penguiflow_nats.jetstream import JetStream
+from penguiflow_nats.log import JetStreamLog
+from penguiflow_nats.server import EmbeddedServer
+from penguiflow_nats.settings import ConnectionSettings
+from penguiflow_nats.streams import Storage, log_config
+from penguiflow_nats.subjects import Names
 
 
 class Bench(Protocol):
@@ -20,7 +31,7 @@ class Bench(Protocol):
     clock: Clock
     """The time that `pass_time` lets pass."""
 
-    async def open(self, **limits: Any) -> Log:
+    async def open(self, *, max_entries: int = -1, max_bytes: int = -1) -> Log:
         """A connection of its own to the log of this test. The first call sets the limits."""
 
     async def pass_time(self, seconds: float) -> None:
@@ -45,11 +56,13 @@ class MemoryBench:
         self.clock = VirtualClock()
         self._logs: list[MemoryLog] = []
 
-    async def open(self, **limits: Any) -> MemoryLog:
+    async def open(self, *, max_entries: int = -1, max_bytes: int = -1) -> MemoryLog:
         if self._logs:
             log = self._logs[0].connect()
         else:
-            log = MemoryLog("tenant", "flow", clock=self.clock, **limits)
+            limits = {"max_entries": max_entries, "max_bytes": max_bytes}
+            given = {name: limit for name, limit in limits.items() if limit >= 0}
+            log = MemoryLog("tenant", "flow", clock=self.clock, **given)
         self._logs.append(log)
         return log
 
@@ -66,3 +79,40 @@ class MemoryBench:
     async def close(self) -> None:
         for log in self._logs:
             await log.close()
+
+
+class NatsBench:
+    """The log on JetStream; time is real, and every test is a tenant of its own."""
+
+    lease = 1.2
+    clock = SYSTEM_CLOCK
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._server = server
+        self._tenant = f"t{uuid.uuid4().hex}"
+        self._connections: list[Connection] = []
+
+    async def open(self, *, max_entries: int = -1, max_bytes: int = -1) -> JetStreamLog:
+        await self._server.start()
+        connection = await Connection.open(ConnectionSettings(servers=(self._server.url,)))
+        self._connections.append(connection)
+        if len(self._connections) == 1:
+            config = log_config(Names(self._tenant, "flow"), Storage())
+            limited = msgspec.structs.replace(config, max_msgs=max_entries, max_bytes=max_bytes)
+            await JetStream(connection).create_stream(limited)
+        return await JetStreamLog.open(connection, tenant=self._tenant, flow="flow")
+
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def rest(self) -> None:
+        # Nothing tells that a server has nothing more to say; what should not come had this long.
+        await asyncio.sleep(0.2)
+
+    async def delete_consumer(self, log: Log, name: str) -> None:
+        assert isinstance(log, JetStreamLog)
+        await log.jetstream.delete_consumer(log.names.log_stream, log.names.consumer(name))
+
+    async def close(self) -> None:
+        for connection in self._connections:
+            await connection.close()

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from penguiflow.durable.log import Log
-from tests.contract.log.bench import Bench, MemoryBench
+from penguiflow_nats.server import EmbeddedServer
+from tests.contract.log.bench import Bench, MemoryBench, NatsBench
 
 MakeLog = Callable[..., Awaitable[Log]]
 PassTime = Callable[[float], Awaitable[None]]
 
-BENCHES: dict[str, Callable[[], Bench]] = {
-    "memory": MemoryBench,
+BENCHES: dict[str, Callable[[EmbeddedServer], Bench]] = {
+    "memory": lambda _: MemoryBench(),
+    "nats": NatsBench,
 }
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """One server for all tests; the first that needs it starts it."""
+    server = EmbeddedServer()
+    yield server
+    asyncio.run(server.stop())
+
+
 @pytest.fixture(params=list(BENCHES))
-async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    bench = BENCHES[request.param]()
+async def bench(request: pytest.FixtureRequest, server: EmbeddedServer) -> AsyncIterator[Bench]:
+    bench = BENCHES[request.param](server)
     yield bench
     await bench.close()
 

@@ -21,6 +21,10 @@ def end(trace: str) -> Key:
     return Key(Kind.END, trace)
 
 
+def cancel(trace: str) -> Key:
+    return Key(Kind.CANCEL, trace)
+
+
 async def submit(log: Log, trace: str, number: int = 0) -> Position:
     """Append an ingress entry; returns where it lies."""
     key = ingress(trace, number)

@@ -143,12 +143,6 @@ async def test_a_refused_append_leaves_nothing_behind(log: Log) -> None:
     await log.append(ingress("t"), b"")
 
 
-async def test_an_append_takes_one_condition_beside_its_own_key(log: Log) -> None:
-    source = await submit(log, "t")
-    with pytest.raises(ValueError, match="after"):
-        await log.append(record("t"), b"", after=source, absent=end("t"))
-
-
 async def test_sequences_grow_and_are_never_given_twice(log: Log) -> None:
     seen = [(await submit(log, "t", number)).sequence for number in range(5)]
     await log.purge("t")

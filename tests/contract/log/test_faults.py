@@ -15,7 +15,7 @@ from tests.contract.log.pipeline import Pipeline, Witness, derives_from, insist,
 TRACES = [f"t{number}" for number in range(25)]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("purges", [False, True], ids=["kept", "purged"])
 async def test_every_trace_ends_once_with_one_result(bench: Bench, seed: int, purges: bool) -> None:
     witnesses = [Witness(await bench.open()) for _ in range(3)]

@@ -8,7 +8,7 @@ import pytest
 
 from penguiflow.durable.log import Key, Kind, Log, Pattern
 from tests.contract.log.conftest import MakeLog, PassTime
-from tests.contract.log.keys import end, ingress, output, record, submit, submit_many
+from tests.contract.log.keys import cancel, end, ingress, output, record, submit, submit_many
 
 ALL = (
     ingress("t"),
@@ -18,6 +18,7 @@ ALL = (
     output("t", "c", 1),
     ingress("u"),
     record("u", "a"),
+    cancel("u"),
     end("u"),
 )
 
@@ -44,6 +45,8 @@ async def test_a_key_that_was_never_written_is_not_there(log: Log) -> None:
         Pattern(kind=Kind.INGRESS),
         Pattern(kind=Kind.END),
         Pattern(kind=Kind.END, trace="t"),
+        Pattern(kind=Kind.CANCEL),
+        Pattern(kind=Kind.CANCEL, trace="u"),
         Pattern(kind=Kind.RECORD, node="a"),
         Pattern(kind=Kind.OUTPUT, node="c"),
         Pattern(kind=Kind.RECORD, trace="t"),
@@ -75,7 +78,7 @@ async def test_several_patterns_find_their_union_in_order(log: Log) -> None:
 async def test_an_entry_that_two_patterns_name_is_found_once(log: Log) -> None:
     await fill(log)
     patterns = [Pattern(trace="u"), Pattern(kind=Kind.INGRESS)]
-    assert await read_keys(log, patterns) == [ALL[0], ALL[5], ALL[6], ALL[7]]
+    assert await read_keys(log, patterns) == [ALL[0], ALL[5], ALL[6], ALL[7], ALL[8]]
 
 
 async def test_no_pattern_finds_nothing(log: Log) -> None:
@@ -89,13 +92,12 @@ async def test_many_entries_are_read_completely(log: Log) -> None:
     assert [entry.data for entry in entries] == [f"t/{number}".encode() for number in range(300)]
 
 
-async def test_a_purge_takes_the_trace_and_leaves_its_end(log: Log) -> None:
+async def test_a_purge_takes_the_trace_and_leaves_its_markers(log: Log) -> None:
     await fill(log)
     assert await log.purge("u") == 2
-    assert await read_keys(log, [Pattern()]) == [key for key in ALL if key.trace == "t"] + [
-        end("u")
-    ]
+    assert await read_keys(log, [Pattern()]) == [*ALL[:5], cancel("u"), end("u")]
     assert await log.get(end("u")) is not None
+    assert await log.get(cancel("u")) is not None
     assert await log.get(record("u", "a")) is None
 
 
@@ -104,6 +106,12 @@ async def test_a_second_purge_finds_nothing(log: Log) -> None:
     assert await log.purge("t") == 5
     assert await log.purge("t") == 0
     assert await log.purge("nobody") == 0
+
+
+async def test_a_purge_up_to_a_sequence_leaves_what_came_later(log: Log) -> None:
+    positions = await submit_many(log, 4)
+    assert await log.purge("t", upto=positions[1].sequence) == 2
+    assert await read_keys(log, [Pattern()]) == [position.key for position in positions[2:]]
 
 
 async def test_a_purge_does_not_reach_names_that_only_begin_alike(log: Log) -> None:

@@ -92,14 +92,15 @@ async def test_a_paused_consumption_asks_for_nothing_more(
 
 
 async def test_no_more_than_the_limit_is_unsettled_at_a_time(
-    log: Log, lease: float, rest: Rest
+    make_log: MakeLog, lease: float, rest: Rest
 ) -> None:
-    await submit_many(log, 10)
-    worker = await Worker.start(log, lease=lease, window=10, max_ack_pending=3)
-    held = await worker.take(3)
+    logs = [await make_log() for _ in range(3)]
+    workers = [await Worker.start(log, lease=lease, window=2, max_ack_pending=3) for log in logs]
+    await submit_many(logs[0], 10)
     await rest()
-    assert len(worker.arrived) == 3
-    await worker.finish(held[0])
-    await worker.next()
+    arrived = [(worker, delivery) for worker in workers for delivery in worker.arrived]
+    assert len(arrived) == 3
+    worker, delivery = arrived[0]
+    await worker.finish(delivery)
     await rest()
-    assert len(worker.arrived) == 4
+    assert sum(len(worker.arrived) for worker in workers) == 4
