@@ -17,7 +17,8 @@ BIGINT: Final = 5
 TEXT: Final = 6
 """A str with lone surrogates: UTF-8 with the surrogates passed through."""
 DATETIME: Final = 7
-"""[ISO 8601 text, fold, name of the zone or None]"""
+"""[ISO 8601 text without offset, fold, zone]: the zone is its name, an offset in microseconds, or
+None."""
 DATE: Final = 8
 """ISO 8601 text."""
 TIME: Final = 9

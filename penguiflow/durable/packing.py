@@ -22,6 +22,7 @@ Handler = Callable[[Any, int], Any]
 
 _SCALARS: Final = frozenset((type(None), bool, int, float, str, bytes))
 _FIXED_OFFSETS: Final = (dt.timezone, TzInfo)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
 _INT64: Final = 2**63
 _TOO_DEEP: Final = (
     "a container",
@@ -31,8 +32,8 @@ _TOO_DEEP: Final = (
 encode = Encoder().encode
 
 
-class TooDeep(NotEncodable):
-    """Containers inside each other without end, or nearly so."""
+class Refused(NotEncodable):
+    """Not encodable, and no container further out needs to try another way."""
 
 
 class Packer:
@@ -110,7 +111,7 @@ class Packer:
 
     def _list(self, value: list[Any], depth: int) -> list[Any]:
         if depth >= MAX_DEPTH:
-            raise TooDeep(*_TOO_DEEP)
+            raise Refused(*_TOO_DEEP)
         if self.scalars.issuperset(map(type, value)):
             return value
         return self.items(value, depth)
@@ -132,7 +133,7 @@ class Packer:
 
     def _dict(self, value: dict[Any, Any], depth: int) -> dict[Any, Any] | Ext:
         if depth >= MAX_DEPTH:
-            raise TooDeep(*_TOO_DEEP)
+            raise Refused(*_TOO_DEEP)
         fit = self.scalars.issuperset
         if not fit(map(type, value)):
             return self._pairs(value, depth)
@@ -148,9 +149,9 @@ class Packer:
 
 
 def check_depth(depth: int) -> None:
-    """Raises `TooDeep`."""
+    """Raises `Refused`."""
     if depth >= MAX_DEPTH:
-        raise TooDeep(*_TOO_DEEP)
+        raise Refused(*_TOO_DEEP)
 
 
 def step(key: Any) -> str:
@@ -183,11 +184,16 @@ def _time(value: dt.time, depth: int) -> Ext:
 
 def _clock_time(value: dt.datetime | dt.time) -> bytes:
     zone = value.tzinfo
-    if zone is None or type(zone) in _FIXED_OFFSETS:
-        return encode([value.isoformat(), value.fold, None])
+    wall = value.replace(tzinfo=None).isoformat()
+    if zone is None:
+        return encode([wall, value.fold, None])
+    if type(zone) in _FIXED_OFFSETS:
+        # A number: Python reads an offset of less than a second from text as none at all.
+        offset = zone.utcoffset(None) or dt.timedelta(0)
+        return encode([wall, value.fold, offset // _MICROSECOND])
     if type(zone) is ZoneInfo and zone.key is not None:
         # The time on the wall is what reads back equal; the offset follows from the zone.
-        return encode([value.replace(tzinfo=None).isoformat(), value.fold, zone.key])
+        return encode([wall, value.fold, zone.key])
     kind = type(zone).__qualname__
     raise NotEncodable(kind, "use zoneinfo.ZoneInfo or datetime.timezone", ".tzinfo")
 

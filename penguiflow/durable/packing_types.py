@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from enum import Enum, Flag
 from typing import Any
 
@@ -22,10 +22,12 @@ from pydantic_core import PydanticSerializationError
 
 from penguiflow.durable import extension
 from penguiflow.durable.envelope import readable
-from penguiflow.durable.packing import Handler, Packer, TooDeep, check_depth, encode, step
+from penguiflow.durable.packing import Handler, Packer, Refused, check_depth, encode, step
 from penguiflow.durable.typemap import TypeMap, can_travel, type_name
 from penguiflow.durable.wire_errors import NotEncodable
 from penguiflow.errors import FlowError
+
+_ONE_WAY = NotEncodable("a field", "its JSON form does not read back as the same")
 
 
 class Learner:
@@ -58,7 +60,8 @@ class _Models:
         self._packer = packer
         self._name = type_name(kind)
         self._count = len(kind.model_fields)
-        self._as_json = [name for name, field in kind.model_fields.items() if _is_one_way(field)]
+        fields = kind.model_fields.items()
+        self._one_way = frozenset(name for name, field in fields if _is_one_way(field))
 
     def pack(self, value: BaseModel, depth: int) -> Ext:
         check_depth(depth)
@@ -68,7 +71,7 @@ class _Models:
         if extra or len(state) != self._count:  # a cached property lies there as well
             state = {name: state[name] for name in type(value).model_fields if name in state}
             state |= extra or {}
-        if self._as_json or not packer.scalars.issuperset(map(type, state.values())):
+        if self._one_way or not packer.scalars.issuperset(map(type, state.values())):
             state = self._convert(value, state, depth)
         body: list[Any] = [self._name, state]
         if len(value.model_fields_set) < len(state):
@@ -76,27 +79,29 @@ class _Models:
         return Ext(extension.MODEL, encode(body))
 
     def _convert(self, value: BaseModel, state: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        refused = None
-        if not self._as_json:
+        converted: dict[str, Any] = {}
+        failed: dict[str, NotEncodable] = {}
+        scalars, convert = self._packer.scalars, self._packer.convert
+        for name, found in state.items():
+            if name in self._one_way:
+                failed[name] = _ONE_WAY
+                continue
+            if type(found) in scalars:
+                converted[name] = found
+                continue
             try:
-                return self._packer.fields(state.items(), depth)
-            except TooDeep:
-                raise
+                converted[name] = convert(found, depth + 1)
+            except Refused as error:
+                raise error.within(step(name)) from None
             except NotEncodable as error:
-                refused = error
-        names = [n for n in state if n in self._as_json or not self._has_form(state[n], depth)]
-        forms = _json_forms(value, state, names)
-        if forms is None:
-            hint = "its JSON form does not read back as the same"
-            raise refused or NotEncodable("the value", hint, step(names[0]))
-        return self._packer.fields({**state, **forms}.items(), depth)
-
-    def _has_form(self, value: Any, depth: int) -> bool:
-        try:
-            self._packer.convert(value, depth + 1)
-        except NotEncodable:
-            return False
-        return True
+                failed[name] = error
+        if failed:
+            forms = _json_forms(value, state, failed.keys())
+            if forms is None:
+                name, first = next(iter(failed.items()))
+                raise Refused(first.type_name, first.hint, step(name) + first.path)
+            converted |= self._packer.fields(forms.items(), depth)
+        return converted
 
 
 def _is_one_way(field: FieldInfo) -> bool:
@@ -108,14 +113,14 @@ def _is_one_way(field: FieldInfo) -> bool:
 
 
 def _json_forms(
-    value: BaseModel, state: Mapping[str, Any], names: list[str]
+    value: BaseModel, state: Mapping[str, Any], names: Set[str]
 ) -> dict[str, Any] | None:
     """The model's own JSON form of these fields (a path, a URL, an array with a serialiser), or
     None if it does not read back as the same: a secret writes stars."""
     try:
         forms = _dump(value, names)
         again = type(value).model_validate({**state, **forms}, by_alias=False, by_name=True)
-        if forms.keys() != set(names):
+        if forms.keys() != names:
             return None
     except (PydanticSerializationError, ValueError, TypeError):
         return None
@@ -126,7 +131,7 @@ def _json_forms(
     return forms if same else None
 
 
-def _dump(value: BaseModel, names: list[str]) -> dict[str, Any]:
+def _dump(value: BaseModel, names: Set[str]) -> dict[str, Any]:
     return value.model_dump(
         mode="json", include=set(names), by_alias=False, round_trip=True, warnings="error"
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import inspect
 import sys
+import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
@@ -43,19 +46,19 @@ class TypeMap:
 
     A script is `__main__` in its own process and a module in every other one, so the flow's own
     types are found by their qualified name too.
+
+    Args:
+        own: The flow's own types. The types that their fields and arguments name are added.
+        loaded: Whether types of loaded modules are found as well, by their full name.
     """
 
-    def __init__(self, types: Iterable[type] = (), *, loaded: bool = True) -> None:
-        """Args:
-        types: The flow's own types. Types of their fields and arguments are added.
-        loaded: Whether types of loaded modules are found as well, by their full name.
-        """
+    def __init__(self, own: Iterable[type] = (), *, loaded: bool = True) -> None:
         self._loaded = loaded
         self._found: dict[str, type] = {}
         self._own: dict[str, type] = {}
         self._by_qualname: dict[str, type | None] = {}
         """None where two of the flow's types share the qualified name."""
-        for kind in _reachable((*_OWN_TYPES, *types)):
+        for kind in _reachable((*_OWN_TYPES, *own)):
             self._own[type_name(kind)] = kind
             known = self._by_qualname.setdefault(kind.__qualname__, kind)
             if known is not kind:
@@ -67,12 +70,12 @@ class TypeMap:
     ) -> TypeMap:
         """The types of a flow: its registry's models, what its nodes' annotations name, and what
         the modules of its nodes define."""
-        types: list[type] = []
+        own: list[type] = []
         for node in graph.nodes:
             if registry is not None and registry.has(node.name or ""):
-                types.extend(registry.models(node.name or ""))
-            types.extend(_of_function(node.func))
-        return cls(types, loaded=loaded)
+                own.extend(registry.models(node.name or ""))
+            own.extend(_of_function(node.func))
+        return cls(own, loaded=loaded)
 
     def resolve(self, name: str) -> type:
         """The type of this name.
@@ -152,6 +155,8 @@ def _reachable(types: Iterable[Any]) -> Iterator[type]:
             yield hint
             if not issubclass(hint, Enum):
                 waiting.extend(_hints(hint).values())
+        elif typing.is_typeddict(hint):
+            waiting.extend(_hints(hint).values())
 
 
 def _of_function(function: Callable[..., Any]) -> Iterator[Any]:
@@ -159,11 +164,16 @@ def _of_function(function: Callable[..., Any]) -> Iterator[Any]:
         function = function.func
     call = function if hasattr(function, "__globals__") else getattr(function, "__call__", None)  # noqa: B004
     yield from _hints(call).values()
-    module = getattr(call, "__module__", None) or ""
-    namespace = vars(sys.modules[module]) if module in sys.modules else {}
-    for found in list(namespace.values()):
-        if can_travel(found) and found.__module__ == module:
+    for found in list(_scope(call).values()):
+        if can_travel(found) and found.__module__ == call.__module__:
             yield found
+
+
+def _scope(annotated: Any) -> dict[str, Any]:
+    """The names of the module in which a function or a class was written."""
+    module = sys.modules.get(getattr(annotated, "__module__", None) or "")
+    scope = getattr(inspect.unwrap(annotated), "__globals__", None)
+    return scope or getattr(module, "__dict__", {})
 
 
 def _hints(annotated: Any) -> dict[str, Any]:
@@ -173,8 +183,18 @@ def _hints(annotated: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(annotated)
     except Exception:  # noqa: BLE001 - annotations may be any expression
-        found = getattr(annotated, "__annotations__", {})
-        return {name: hint for name, hint in found.items() if not isinstance(hint, str)}
+        return _each_hint(annotated)
+
+
+def _each_hint(annotated: Any) -> dict[str, Any]:
+    """One annotation at a time, so that one that cannot be resolved does not hide the others."""
+    names = _scope(annotated)
+    resolved: dict[str, Any] = {}
+    for name, hint in getattr(annotated, "__annotations__", {}).items():
+        alone = types.SimpleNamespace(__annotations__={name: hint})
+        with contextlib.suppress(Exception):
+            resolved |= typing.get_type_hints(alone, globalns=names)
+    return resolved
 
 
 _OWN_TYPES = tuple(getattr(own_types, name) for name in own_types.__all__ if name[0].isupper())

@@ -88,10 +88,7 @@ class Unpacker:
     def _clock_time(self, kind: type[Any], data: memoryview) -> Any:
         text, fold, zone = self._array(data)
         value = kind.fromisoformat(text)
-        if fold or zone is not None:
-            tzinfo = value.tzinfo if zone is None else ZoneInfo(zone)
-            value = value.replace(tzinfo=tzinfo, fold=fold)
-        return value
+        return value.replace(tzinfo=_tzinfo(zone), fold=fold) if fold or zone is not None else value
 
     def _named(self, code: int) -> Callable[[memoryview], Any]:
         builders: dict[str, Build] = {}
@@ -170,6 +167,12 @@ def _build_from(kind: type, fields: tuple[str, ...]) -> Build:
         return kind(**{name: value for name, value in values.items() if name in known})
 
     return build
+
+
+def _tzinfo(zone: str | int | None) -> dt.tzinfo | None:
+    if isinstance(zone, int):
+        return dt.timezone(dt.timedelta(microseconds=zone))
+    return zone if zone is None else ZoneInfo(zone)
 
 
 def _flow_error(parts: list[Any]) -> FlowError:

@@ -49,7 +49,7 @@ class NotEncodable(WireError):
 
     def within(self, step: str) -> NotEncodable:
         """The same error, seen from one container further out."""
-        return NotEncodable(self.type_name, self.hint, step + self.path)
+        return type(self)(self.type_name, self.hint, step + self.path)
 
 
 class MalformedValue(WireError):
