@@ -22,6 +22,7 @@ _MOVED = frozenset({"leadership change", "server shutdown"})
 _GONE = frozenset({error_codes.CONSUMER_NOT_FOUND, error_codes.STREAM_NOT_FOUND})
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+_TIMER_SLACK = 0.002
 
 
 class ConsumerGone(NamedTuple):
@@ -56,6 +57,22 @@ class _Generation:
         self.heard_at = 0.0
         self.heard_delivered = 0
         self.subscription: Subscription | None = None
+
+
+class _Pauses:
+    """Growing pauses between pulls that fail, with jitter so that workers spread."""
+
+    __slots__ = ("failures", "until")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.until = 0.0
+
+    def begin(self, now: float) -> None:
+        pause = min(_FIRST_PAUSE * 2**self.failures, _LONGEST_PAUSE)
+        pause *= random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
+        self.failures = min(self.failures + 1, 16)
+        self.until = now + pause
 
 
 class Puller:
@@ -117,9 +134,9 @@ class Puller:
         self._current = _Generation("")
         self._refill = max(1, window // 4)
         self._in_hand = 0
-        self._running = self._stopping = self._paused = self._reported = self._inspecting = False
-        self._failures = 0
-        self._not_before = 0.0
+        self._running = self._stopping = self._paused = self._reported = False
+        self._inspection: asyncio.Task[None] | None = None
+        self._pauses = _Pauses()
         self._pulls = self._delivered = self._handed_back = self._renewed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -187,6 +204,8 @@ class Puller:
         for timer in (self._timer, self._retry):
             if timer is not None:
                 timer.cancel()
+        if self._inspection is not None:
+            self._inspection.cancel()
         self._retire(timeout)
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -201,7 +220,7 @@ class Puller:
         if not self._running or self._paused or current.subscription is None:
             return
         now = self._loop.time()
-        if now < self._not_before:
+        if now + _TIMER_SLACK < self._pauses.until:
             return
         try:
             body = b'{"batch":%d' % room + self._tail
@@ -233,14 +252,11 @@ class Puller:
             self._spawn(old.subscription.drain(timeout))
 
     def _back_off(self) -> None:
-        pause = min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE)
-        pause *= random.uniform(0.75, 1.0)  # noqa: S311 - spreads load, guards nothing
-        self._failures = min(self._failures + 1, 16)
-        self._not_before = self._loop.time() + pause
+        self._pauses.begin(self._loop.time())
         self._renew()
         if self._retry is not None:
             self._retry.cancel()
-        self._retry = self._loop.call_later(pause + 0.001, self._ask)
+        self._retry = self._loop.call_at(self._pauses.until, self._ask)
 
     def _disconnected(self) -> None:
         # Nothing of this generation can come any more, and its inbox must not get interest again:
@@ -259,6 +275,8 @@ class Puller:
         elif current.asked > 0 and now - current.heard_at > 2 * self._heartbeat + 0.2:
             logger.info("pull from %s/%s fell silent, begun anew", self.stream, self.consumer)
             self._renew()
+        elif not current.asked:
+            self._ask()
         self._timer = self._loop.call_later(self._heartbeat / 2, self._check)
 
     # Hearing
@@ -285,7 +303,7 @@ class Puller:
             self.release()
         if not generation.asked:
             self._ask()
-        if self._failures or self._reported:
+        if self._pauses.failures or self._reported:
             self._recovered()
 
     def _status(self, generation: _Generation, message: StreamMessage) -> None:
@@ -307,7 +325,7 @@ class Puller:
             self._inspect(f"{code} {description}".strip())
 
     def _recovered(self) -> None:
-        self._failures = 0
+        self._pauses.failures = 0
         self._reported = False
 
     def _denied(self, subject: str) -> None:
@@ -318,9 +336,8 @@ class Puller:
     # Finding out why
 
     def _inspect(self, answer: str) -> None:
-        if self._running and not self._inspecting and not self._reported:
-            self._inspecting = True
-            self._spawn(self._find_out(answer))
+        if self._running and self._inspection is None and not self._reported:
+            self._inspection = self._spawn(self._find_out(answer))
 
     async def _find_out(self, answer: str) -> None:
         """Ask whether the consumer is gone: the same answers also come while a server starts."""
@@ -337,7 +354,7 @@ class Puller:
             if info.config.deliver_subject or answer.startswith(("400", "409 Exceeded")):
                 self._report(f"the server answered {answer!r}")
         finally:
-            self._inspecting = False
+            self._inspection = None
 
     def _report(self, reason: str) -> None:
         if self._reported or self._stopping:
@@ -347,7 +364,8 @@ class Puller:
         if self._on_gone is not None:
             self._on_gone(ConsumerGone(self.stream, self.consumer, reason))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
