@@ -185,6 +185,8 @@ class JetStreamLog:
 
     async def read(self, patterns: Sequence[Pattern]) -> list[Stored]:
         filters = self.names.filters(patterns)
+        if not filters:
+            return []
         found = await self._persist(lambda: self._read(filters))
         return sorted((self._stored(m) for m in found), key=lambda entry: entry.sequence)
 

@@ -14,7 +14,17 @@ from penguiflow.durable import hints, weight
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.dead_letters import DeadLetter, DeadLetters, Reason
 from penguiflow.durable.delivery import DurableDelivery
-from penguiflow.durable.envelope import EGRESS, VERSION, Envelope, Output, decode, encode
+from penguiflow.durable.envelope import (
+    DEAD,
+    EGRESS,
+    FAILED,
+    OK,
+    VERSION,
+    Envelope,
+    Output,
+    decode,
+    encode,
+)
 from penguiflow.durable.inputs import returned
 from penguiflow.durable.log import AlreadyCommitted, InputGone, Key, Log, Position, Stored
 from penguiflow.durable.topology import Topology, output_id
@@ -26,7 +36,7 @@ _EXPANSION_WINDOW = 128
 """Outputs of one record that are written at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Emitted:
     """A value that a node emitted, and for whom."""
 
@@ -56,7 +66,7 @@ class Commit:
         self._emits_errors = emits_errors
         self._clock = clock
 
-    async def result(self, delivery: DurableDelivery, run: Invocation, outcome: str = "ok") -> None:
+    async def result(self, delivery: DurableDelivery, run: Invocation, outcome: str = OK) -> None:
         """Commit what the run emitted; returns when all of it is visible downstream.
 
         Raises:
@@ -64,12 +74,9 @@ class Commit:
             LogFull: no room; nothing was written.
             EntryTooLarge, NotEncodable: the result cannot be sent; nothing was written.
         """
-        outputs = tuple(
-            self._codec.pack_output(emitted.value, emitted.targets, delivery.envelope.trace)
-            for emitted in run.outputs
-            if emitted.targets
-        )
-        await self._write(delivery, run, outcome, outputs, None)
+        trace, pack = delivery.envelope.trace, self._codec.pack_output
+        outputs = tuple([pack(e.value, e.targets, trace) for e in run.outputs if e.targets])
+        await self._append(delivery, self._record(delivery, run, outcome, outputs, None))
 
     async def failure(self, delivery: DurableDelivery, run: Invocation, error: FlowError) -> None:
         """Commit that the node failed for good, and bury its input. Raises as `result`."""
@@ -77,48 +84,50 @@ class Commit:
         if self._emits_errors:
             trace = delivery.envelope.trace
             outputs = (self._codec.pack_output(error, (EGRESS,), trace),)
-        await self._write(delivery, run, "failed", outputs, error.to_payload())
+        envelope = self._record(delivery, run, FAILED, outputs, error.to_payload())
+        await self._append(delivery, envelope)
 
-    async def _write(
+    def _record(
         self,
         delivery: DurableDelivery,
         run: Invocation,
         outcome: str,
         outputs: tuple[Output, ...],
         error: dict[str, Any] | None,
-    ) -> None:
+    ) -> Envelope:
         incoming = delivery.envelope
-        now = self._clock.now()
+        node = run.node.name or ""
         duration = self._clock.monotonic() - run.started if run.started else 0.0
-        envelope = Envelope(
+        return Envelope(
             v=VERSION,
             tenant=incoming.tenant,
             flow=incoming.flow,
             trace=incoming.trace,
-            node=str(run.node.name),
+            node=node,
             input=delivery.input_id,
             outcome=outcome,
             outputs=outputs,
-            expanded=self._needs_expansion(str(run.node.name), outputs),
+            expanded=self._needs_expansion(node, outputs),
             weight=delivery.share,
             client=incoming.client,
             error=error,
             worker=self._worker,
             attempt=delivery.attempt,
             delivered=delivery.log_delivery.num_delivered,
-            started=now - duration,
+            started=self._clock.now() - duration,
             duration=duration,
             traceparent=incoming.traceparent,
             tracestate=incoming.tracestate,
         )
-        await self._append(delivery, envelope)
 
     def _needs_expansion(self, node: str, outputs: Sequence[Output]) -> bool:
         """Whether the successors cannot read the record itself: several outputs, or a target
         that does not consume this node's records."""
         if len(outputs) != 1:
             return len(outputs) > 1
-        return not all(self._topology.reads_record(node, t) for t in outputs[0].targets)
+        targets = outputs[0].targets
+        known = self._topology.successors(node)
+        return targets is not known and not set(targets) <= set(known)
 
     async def _append(self, delivery: DurableDelivery, envelope: Envelope) -> None:
         key, data = delivery.record_key, encode(envelope)
@@ -131,14 +140,19 @@ class Commit:
                 raise InputGone from None
             await self.finish(delivery, stored)
             return
-        await self._spread(delivery, Stored(key, sequence, envelope.started, data), envelope)
+        record = Stored(key, sequence, envelope.started, data)
+        if envelope.outcome == OK and not envelope.expanded:
+            if returned(record, envelope) is not None:
+                hints.send(self._log, envelope.client, record)
+            return
+        await self._spread(delivery, record, envelope)
 
     async def finish(self, delivery: DurableDelivery, record: Stored) -> None:
         """Repeat what may be left to do for a record that is committed already."""
         await self._spread(delivery, record, decode(record.data))
 
     async def _spread(self, delivery: DurableDelivery, record: Stored, envelope: Envelope) -> None:
-        if envelope.outcome in ("failed", "dead"):
+        if envelope.outcome in (FAILED, DEAD):
             await self._bury(delivery, envelope)
         if envelope.expanded:
             await self._expand(record.position, envelope)
@@ -150,7 +164,7 @@ class Commit:
         letter = DeadLetter(
             stored=delivery.log_delivery.stored,
             node=envelope.node,
-            reason=Reason.FAILED if envelope.outcome == "failed" else Reason.POISON,
+            reason=Reason.FAILED if envelope.outcome == FAILED else Reason.POISON,
             detail=str(error.get("message", "")),
             deliveries=envelope.delivered,
             worker=envelope.worker,
@@ -208,7 +222,7 @@ class Commit:
             trace=incoming.trace,
             node=run_node,
             input=delivery.input_id,
-            outcome="dead",
+            outcome=DEAD,
             outputs=(),
             expanded=False,
             weight=delivery.share,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,22 +13,22 @@ from penguiflow.controller import Steering
 from penguiflow.decide import DONE, Outcome, Settlement
 from penguiflow.durable.commit import Commit, Emitted
 from penguiflow.durable.delivery import DurableDelivery
-from penguiflow.durable.envelope import EGRESS
-from penguiflow.durable.log import InputGone, Log, LogFull, TraceEnded
+from penguiflow.durable.envelope import EGRESS, EXPIRED
+from penguiflow.durable.log import EntryTooLarge, InputGone, Log, LogError, TraceEnded
 from penguiflow.durable.running import RunningTraces
 from penguiflow.durable.tokens import derive
 from penguiflow.durable.topology import Topology
 from penguiflow.endpoints import ROOKERY
 from penguiflow.errors import FlowError
-from penguiflow.events import Events
+from penguiflow.events import Events, log_event
 from penguiflow.invocation import Invocation
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 from penguiflow.remote_support import RemoteSupport
 from penguiflow.types import Message, StreamChunk
 
-_FULL_DELAY = 1.0
-"""Seconds until an input whose result found no room in the log is tried again."""
+_HAND_BACK_DELAY = 1.0
+"""Seconds until an input whose result the log did not take is tried again."""
 
 
 class DurableHost(RemoteSupport):
@@ -138,8 +139,13 @@ class DurableHost(RemoteSupport):
         if steering is not None:
             self._steer(run, steering)
         elif result is not None:
-            run.outputs.append(Emitted(result, self._targets(run.node, None)))
-        return await self._settled(self._commit.result(_delivery(run), run))
+            targets = self.topology.successors(run.node.name or "")
+            run.outputs.append(Emitted(result, targets))
+        try:
+            await self._commit.result(_delivery(run), run)
+        except LogError as problem:
+            return _refused(problem)
+        return DONE
 
     def _steer(self, run: Invocation, steering: Steering) -> None:
         if steering.to_egress is not None:
@@ -148,26 +154,21 @@ class DurableHost(RemoteSupport):
             run.outputs.append(Emitted(steering.to_self, (str(run.node.name),)))
 
     async def fail(self, run: Invocation, error: FlowError) -> Outcome:
-        return await self._settled(self._commit.failure(_delivery(run), run, error))
+        try:
+            await self._commit.failure(_delivery(run), run, error)
+        except LogError as problem:
+            return _refused(problem)
+        return DONE
 
     async def expire(self, run: Invocation, answer: Message) -> Outcome:
         run.outputs = [Emitted(answer, (EGRESS,))]
-        return await self._settled(self._commit.result(_delivery(run), run, outcome="expired"))
-
-    async def drop(self, run: Invocation) -> Outcome:
+        try:
+            await self._commit.result(_delivery(run), run, outcome=EXPIRED)
+        except LogError as problem:
+            return _refused(problem)
         return DONE
 
-    async def _settled(self, commit: Any) -> Outcome:
-        """Await a commit and turn what the log answers into an outcome.
-
-        A result that is too large, or cannot be encoded, is the node's failure: it is raised.
-        """
-        try:
-            await commit
-        except LogFull:
-            return Outcome(Settlement.HAND_BACK, delay=_FULL_DELAY)
-        except (InputGone, TraceEnded):
-            return _GONE
+    async def drop(self, run: Invocation) -> Outcome:
         return DONE
 
     # Traces
@@ -193,6 +194,20 @@ class DurableHost(RemoteSupport):
 
 _GONE = Outcome(Settlement.ACK, reason="input gone")
 """The input was cancelled or removed meanwhile: nothing of this run counts."""
+
+
+def _refused(problem: LogError) -> Outcome:
+    """What a refused commit means to the input.
+
+    A result that is too large is the node's failure: it is raised. A log that does not answer, or
+    has no room, is not: the input is handed back and nothing counts.
+    """
+    if isinstance(problem, EntryTooLarge):
+        raise problem
+    if isinstance(problem, InputGone | TraceEnded):
+        return _GONE
+    log_event(logging.ERROR, "commit_handed_back", {"problem": repr(problem)}, problem)
+    return Outcome(Settlement.HAND_BACK, delay=_HAND_BACK_DELAY)
 
 
 def _delivery(run: Invocation) -> DurableDelivery:

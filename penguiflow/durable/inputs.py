@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from penguiflow.durable import weight
 from penguiflow.durable.envelope import EGRESS, Envelope, Output
@@ -10,8 +10,7 @@ from penguiflow.durable.log import Kind, Stored
 from penguiflow.durable.topology import output_id
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     """One value for one node, and who it is."""
 
     output: Output
@@ -31,7 +30,8 @@ def input_for(stored: Stored, envelope: Envelope, target: str) -> Input | None:
         input_id = output_id(stored.key.trace, envelope.node, stored.key.input, 0)
     else:
         input_id = stored.key.input
-    return Input(output, input_id, share_of(envelope, output))
+    share = envelope.weight if len(output.targets) == 1 else share_of(envelope, output)
+    return Input(output, input_id, share)
 
 
 def share_of(envelope: Envelope, output: Output) -> str:

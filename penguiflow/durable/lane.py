@@ -14,7 +14,7 @@ from penguiflow.durable.inputs import Input, input_for
 from penguiflow.durable.join import DurableJoin, passing
 from penguiflow.durable.log import Consumption, LogDelivery, LogError
 from penguiflow.durable.topology import record_key
-from penguiflow.durable.wire_errors import MalformedValue
+from penguiflow.durable.wire_errors import MalformedValue, WireError
 from penguiflow.events import log_event
 from penguiflow.node import Node
 from penguiflow.settle import settle_entry
@@ -53,6 +53,7 @@ class Lane:
         self._dead_letters = dead_letters
         self._worker_id = worker_id
         self._max_deliveries = max_deliveries
+        self._lease = host.topology.lease
         self._join = join
         self._worker = Worker(node if join is None else passing(node), host)
         self._tasks: dict[asyncio.Task[None], LogDelivery] = {}
@@ -71,44 +72,60 @@ class Lane:
     def _start(self, delivery: LogDelivery, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = delivery
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Not settled: its lease ends and it comes again.
-            failure = {"node_name": self.name, "exception": repr(error)}
-            log_event(logging.ERROR, "delivery_not_settled", failure, error)
 
     async def _handle(self, entry: LogDelivery) -> None:
-        again = False
+        """Open an entry, work on it, and give its place in the window free again."""
+        task = _this_task()
+        delivery: DurableDelivery | None = None
         try:
-            delivery = await self._open(entry)
+            delivery = self._ready(entry) or await self._open(entry)
             if delivery is not None:
-                again = await self._run_opened(delivery)
+                await self._worker.process(delivery, task)
+        except Exception as error:  # noqa: BLE001 - stated outcome: its lease ends, it comes again
+            self._not_settled(error)
         finally:
-            if not again:
-                self._release()
-
-    async def _run_opened(self, delivery: DurableDelivery) -> bool:
-        try:
-            return await self._run(delivery)
-        finally:
-            if self._join is not None:
+            if self._join is not None and delivery is not None:
                 self._join.closed(delivery)
+            self._over(task, delivery)
 
-    def _release(self) -> None:
-        if self.consumption is not None:
+    def _over(self, task: asyncio.Task[Any], delivery: DurableDelivery | None) -> None:
+        del self._tasks[task]
+        if delivery not in self._waiting and self.consumption is not None:
             self.consumption.release()
 
-    async def _run(self, delivery: DurableDelivery) -> bool:
-        """Work on it; True when it stays in hand for another attempt."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - the lane made it
-        await self._worker.process(delivery, task)
-        return delivery in self._waiting
+    def _not_settled(self, error: Exception) -> None:
+        failure = {"node_name": self.name, "exception": repr(error)}
+        log_event(logging.ERROR, "delivery_not_settled", failure, error)
 
     # Opening
+
+    def _ready(self, entry: LogDelivery) -> DurableDelivery | None:
+        """The delivery of an entry that asks for nothing special; None when it must be looked
+        at: it is redelivered, joined, unreadable or not meant for this node."""
+        if entry.num_delivered > 1 or self._join is not None:
+            return None
+        try:
+            envelope = decode(entry.stored.data)
+            found = input_for(entry.stored, envelope, self.name)
+            if found is None or envelope.tenant != self._host.log.tenant:
+                return None
+            return self._delivery(entry, envelope, found, self._codec.unpack_output(found.output))
+        except WireError:
+            return None
+
+    def _delivery(
+        self, entry: LogDelivery, envelope: Envelope, found: Input, value: Any
+    ) -> DurableDelivery:
+        return DurableDelivery(
+            entry,
+            envelope,
+            value=value,
+            input_id=found.input_id,
+            share=found.share,
+            record_key=record_key(entry.stored.key.trace, self._token, found.input_id),
+            again=self._again,
+            hold_limit=self._lease,
+        )
 
     async def _open(self, entry: LogDelivery) -> DurableDelivery | None:
         """The delivery for the node; None when the entry is settled otherwise."""
@@ -134,16 +151,7 @@ class Lane:
     async def _open_input(
         self, entry: LogDelivery, envelope: Envelope, found: Input
     ) -> DurableDelivery | None:
-        delivery = DurableDelivery(
-            entry,
-            envelope,
-            value=None,
-            input_id=found.input_id,
-            share=found.share,
-            record_key=record_key(entry.stored.key.trace, self._token, found.input_id),
-            again=self._again,
-            hold_limit=self._host.topology.lease,
-        )
+        delivery = self._delivery(entry, envelope, found, None)
         if self._join is not None:
             return await self._join.open(delivery)
         if entry.num_delivered > 1 and await self._known(delivery):
@@ -208,12 +216,20 @@ class Lane:
             self._start(delivery.log_delivery, self._resumed(delivery))
 
     async def _resumed(self, delivery: DurableDelivery) -> None:
-        again = False
+        task = _this_task()
         try:
-            again = await self._run(delivery)
+            await self._worker.process(delivery, task)
+        except Exception as error:  # noqa: BLE001 - stated outcome: its lease ends, it comes again
+            self._not_settled(error)
         finally:
-            if not again:
-                self._release()
+            self._over(task, delivery)
+
+    async def _hand_back(self, delivery: DurableDelivery) -> None:
+        task = _this_task()
+        try:
+            await settle_entry(delivery.log_delivery, again_after=0.0)
+        finally:
+            self._over(task, None)
 
     def drop(self, trace: str) -> None:
         """End the back-offs of a cancelled trace; their runs find it cancelled."""
@@ -229,7 +245,7 @@ class Lane:
         """
         for delivery in list(self._waiting):
             self._waiting.pop(delivery).cancel()
-            self._start(delivery.log_delivery, settle_entry(delivery.log_delivery, again_after=0.0))
+            self._start(delivery.log_delivery, self._hand_back(delivery))
         tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=limit)
@@ -239,3 +255,9 @@ class Lane:
         if late:
             await asyncio.wait(late, timeout=5.0)
         return len(late)
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - the lane made it
+    return task

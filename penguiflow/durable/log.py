@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Protocol
+
+import msgspec
 
 
 class Kind(StrEnum):
@@ -27,17 +30,18 @@ class Kind(StrEnum):
     END = "end"
     """The marker that closes a trace; it outlives the trace's other entries."""
 
-    @property
-    def is_marker(self) -> bool:
-        """Whether there is one such entry per trace, that a purge leaves."""
-        return self in _MARKERS
+    is_marker: bool
+    """Whether there is one such entry per trace, that a purge leaves."""
 
 
-_MARKERS = (Kind.CANCEL, Kind.END)
+for _kind in Kind:
+    _kind.is_marker = _kind in (Kind.CANCEL, Kind.END)
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Key(msgspec.Struct, frozen=True, gc=False):
     """The identity of an entry. It never holds an attempt, a time or a worker.
 
     Every part is a token of `[A-Za-z0-9_-]{1,64}` (see `penguiflow.durable.tokens`).
@@ -51,16 +55,14 @@ class Key:
     """The id of the input that was processed, or of the submission; empty for markers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Where an entry lies. The sequence is a place, not an identity: only a fence uses it."""
 
     key: Key
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """An entry as the log holds it."""
 
     key: Key
@@ -68,7 +70,7 @@ class Stored:
     timestamp: float
     """When the log took the entry: seconds since the epoch by the log's own clock."""
     data: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NO_HEADERS
 
     @property
     def position(self) -> Position:

@@ -65,10 +65,6 @@ class Topology:
         """Where the result of a node goes: names of nodes, `EGRESS` for a node without any."""
         return self._successors[name]
 
-    def reads_record(self, producer: str, target: str) -> bool:
-        """Whether the target reads the producer's records itself."""
-        return target in self._successors[producer]
-
     def consumer(self, node: Node) -> ConsumerSpec:
         """The durable consumer of a node."""
         name = str(node.name)
