@@ -45,7 +45,7 @@ inputs = st.sampled_from(["0", "1"])
 keys = st.one_of(
     st.builds(Key, st.just(Kind.INGRESS), traces, st.just(""), inputs),
     st.builds(Key, st.just(Kind.RECORD), traces, nodes, inputs),
-    st.builds(Key, st.just(Kind.END), traces),
+    st.builds(Key, st.sampled_from([Kind.CANCEL, Kind.END]), traces),
 )
 delays = st.sampled_from([0.0, 3.0, 25.0])
 
@@ -189,14 +189,19 @@ class MemoryLogMachine(RuleBasedStateMachine):
             return LogFull
         return None
 
-    @rule(trace=traces)
-    def purge(self, trace: str) -> None:
-        gone = [k for k in self.entries if k.trace == trace and k.kind is not Kind.END]
+    @rule(trace=traces, newest=st.none() | st.integers(0, 3))
+    def purge(self, trace: str, newest: int | None) -> None:
+        upto = None if newest is None else self.last - newest
+        gone = [
+            key
+            for key, (sequence, _) in self.entries.items()
+            if key.trace == trace and not key.kind.is_marker and (upto is None or sequence <= upto)
+        ]
         for key in gone:
             sequence, _ = self.entries.pop(key)
             for consumer in self.consumers.values():
                 consumer.drop(sequence)
-        assert self.run(self.log.purge(trace)) == len(gone)
+        assert self.run(self.log.purge(trace, upto=upto)) == len(gone)
 
     @rule(key=keys)
     def get(self, key: Key) -> None:

@@ -43,7 +43,7 @@ async def test_everybody_who_listens_hears(make_log: MakeLog, rest: Rest) -> Non
         assert ear.heard == [("cancel.t1", b"why")]
 
 
-async def test_a_trailing_star_is_one_token(log: Log, rest: Rest) -> None:
+async def test_a_star_is_one_token(log: Log, rest: Rest) -> None:
     ear = Ear()
     await log.listen("cancel.*", ear)
     for topic in ("cancel", "cancel.t1", "cancel.t1.more", "cancelled.t1", "other.t1"):
@@ -52,6 +52,16 @@ async def test_a_trailing_star_is_one_token(log: Log, rest: Rest) -> None:
     await ear.until(2)
     await rest()
     assert [topic for topic, _ in ear.heard] == ["cancel.t1", "cancel.t2"]
+
+
+async def test_a_star_may_stand_anywhere(log: Log, rest: Rest) -> None:
+    ear = Ear()
+    await log.listen("*.t1.*", ear)
+    for topic in ("a.t1.b", "a.t2.b", "t1.b", "a.t1", "c.t1.d", "a.t1.b.c"):
+        log.broadcast(topic, b"")
+    await ear.until(2)
+    await rest()
+    assert [topic for topic, _ in ear.heard] == ["a.t1.b", "c.t1.d"]
 
 
 async def test_what_was_said_before_is_not_heard(log: Log, rest: Rest) -> None:
