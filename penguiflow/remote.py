@@ -1,6 +1,8 @@
 """Calls to agents that run elsewhere: the values that travel and the transport that carries them.
 
+RemoteNode           a node whose work is done by a remote agent
 RemoteTransport      send, stream and cancel; what a remote node needs
+MintsTaskIds         names a remote task before it exists; optional for a transport
 SupportsRemoteTasks  the optional task methods of a transport
 RemoteCallRequest    one call; answered by a RemoteCallResult or by RemoteStreamEvents
 RemoteTaskSnapshot   a remote task as its agent sees it
@@ -25,6 +27,8 @@ from penguiflow.remote_models import (
     RemoteTaskState,
     RemoteTaskStatus,
 )
+from penguiflow.remote_node import RemoteNode
+from penguiflow.remote_tasks import MintsTaskIds, RemoteTaskFailed
 
 
 @runtime_checkable
@@ -113,12 +117,15 @@ class SupportsRemoteTasks(Protocol):
 
 __all__ = [
     "REMOTE_TERMINAL_TASK_STATES",
+    "MintsTaskIds",
     "RemoteCallRequest",
     "RemoteCallResult",
+    "RemoteNode",
     "RemotePushNotificationBinding",
     "RemoteStreamEvent",
     "RemoteTaskAuthRequired",
     "RemoteTaskEvent",
+    "RemoteTaskFailed",
     "RemoteTaskInputRequired",
     "RemoteTaskPage",
     "RemoteTaskSnapshot",

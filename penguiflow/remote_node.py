@@ -1,0 +1,103 @@
+"""A node whose work is done by an agent elsewhere, through any `RemoteTransport`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+
+from penguiflow.clock import SYSTEM_CLOCK
+from penguiflow.node import Node, NodePolicy
+from penguiflow.remote_call import RemoteCall
+from penguiflow.remote_models import RemoteCallRequest
+from penguiflow.types import Message
+
+if TYPE_CHECKING:
+    from penguiflow.context import Context
+    from penguiflow.remote import RemoteTransport
+
+
+def RemoteNode(  # noqa: N802 - it reads as the node that it makes
+    *,
+    transport: RemoteTransport,
+    skill: str,
+    agent_url: str,
+    name: str,
+    agent_card: Mapping[str, Any] | None = None,
+    policy: NodePolicy | None = None,
+    streaming: bool = False,
+    record_binding: bool = True,
+) -> Node:
+    """A node that calls a skill of a remote agent.
+
+    It takes a `Message` and gives the agent's result. When streaming, each text of the answer is
+    a chunk of the message. Whatever ends a call without a result (a timeout, a retry, a stop, a
+    cancelled trace, an exception) cancels the remote task as well.
+
+    Args:
+        transport: Carries the calls.
+        skill: What the agent shall do.
+        agent_url: Where the agent is, in the transport's own form.
+        name: Name of the node.
+        agent_card: What is known of the agent, for transports that want it.
+        policy: As of any node; its `timeout_s` and the message's deadline bound the call.
+        streaming: Take the answer piece by piece.
+        record_binding: Keep in the state store which remote task works for which trace.
+    """
+
+    async def call(message: Any, ctx: Context) -> Any:
+        if not isinstance(message, Message):
+            problem = (
+                f"RemoteNode '{name}' takes a Message, not {type(message).__name__}; "
+                "it needs headers and a trace id"
+            )
+            raise TypeError(problem)
+        request = RemoteCallRequest(
+            message=message,
+            skill=skill,
+            agent_url=agent_url,
+            agent_card=agent_card,
+            metadata=message.meta,
+            timeout_s=_time_left(message, node.policy.timeout_s),
+            context_id=message.meta.get("remote_context_id") or message.meta.get("context_id"),
+            task_id=message.meta.get("remote_task_id"),
+            trace_id=message.trace_id,
+            tenant=message.headers.tenant,
+            deadline_s=message.deadline_s,
+            idempotency_key=_key(ctx),
+            traceparent=_traceparent(),
+        )
+        one = RemoteCall(
+            transport, request, ctx, node, streaming=streaming, record_binding=record_binding
+        )
+        return await one.run()
+
+    node = Node(call, name=name, policy=policy or NodePolicy())
+    return node
+
+
+def _time_left(message: Message, limit: float | None) -> float | None:
+    """Seconds that anybody waits for the answer."""
+    if message.deadline_s is None:
+        return limit
+    left = max(0.0, message.deadline_s - SYSTEM_CLOCK.now())
+    return left if limit is None else min(limit, left)
+
+
+def _key(ctx: Context) -> str | None:
+    with contextlib.suppress(RuntimeError):  # called by hand, outside of a run
+        return ctx.idempotency_key
+    return None
+
+
+def _traceparent() -> str | None:
+    """The W3C trace context of the current span, if there is one."""
+    span = trace.get_current_span().get_span_context()
+    if not span.is_valid:
+        return None
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+
+
+__all__ = ["RemoteNode"]

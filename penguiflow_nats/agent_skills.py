@@ -1,0 +1,243 @@
+"""Skills of an agent: what a handler is, what it is given, and what it gives.
+
+A handler is one of
+
+    async def handler(message, ctx):           # returns the result;
+        await ctx.emit("a piece of text")      # streams by `ctx.emit`
+        return result
+
+    async def handler(message, ctx):           # an async generator
+        yield "a piece of text"                # `str` or `Chunk` is a piece of the stream,
+        yield Result(result)                   # `Result` is the result and comes last
+
+    flow                                       # a `PenguiFlow`: its chunks, then its first result
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import typing
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from pydantic import TypeAdapter, ValidationError
+
+from penguiflow.durable.typemap import can_travel
+from penguiflow.flow import PenguiFlow
+from penguiflow.types import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a streamed answer, with more to say than its text."""
+
+    text: str
+    done: bool = False
+    meta: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of an async generator; nothing may be yielded after it."""
+
+    value: Any
+
+
+class Rejected(Exception):
+    """Raised by a handler to refuse a call: the caller is told code and message, and no retry
+    of the same call would end otherwise."""
+
+    def __init__(self, message: str, *, code: str = "REJECTED") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+Emit: TypeAlias = Callable[[Chunk], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentContext:
+    """What a handler is given beside the message."""
+
+    task_id: str
+    """Identity of the call: the same in every attempt, so it is fit as an idempotency key."""
+    skill: str
+    tenant: str
+    context_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    epoch: int = 1
+    """Which attempt this is, from 1. A caller drops what it heard of earlier ones."""
+    traceparent: str | None = None
+    _emit: Emit
+    _deadline: float | None = None
+
+    async def emit(
+        self, text: str, *, done: bool = False, meta: Mapping[str, Any] | None = None
+    ) -> None:
+        """Stream a piece of text; waits when the server does not keep up."""
+        await self._emit(Chunk(text, done, meta))
+
+    def remaining(self) -> float | None:
+        """Seconds until nobody waits for the answer any more; None when there is no limit."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - asyncio.get_running_loop().time())
+
+
+Handler: TypeAlias = Callable[[Message, AgentContext], Awaitable[Any] | AsyncIterator[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """One thing that an agent can do."""
+
+    name: str
+    handler: Handler | PenguiFlow | None = None
+    """None takes the handler that `serve` is given."""
+    input: Any = None
+    """Type of the message's payload, a pydantic model for instance; None takes anything."""
+    output: Any = None
+    """Type of the result; None gives anything."""
+    description: str = ""
+
+    def schema(self, which: str) -> dict[str, Any] | None:
+        """JSON schema of "input" or "output"; None when there is no type."""
+        kind = self.input if which == "input" else self.output
+        return None if kind is None else TypeAdapter(kind).json_schema()
+
+
+class BadHandler(TypeError):
+    """A handler is neither an async function of (message, ctx) nor a flow."""
+
+
+def resolve(
+    handler: Handler | PenguiFlow | None, skills: Sequence[Skill | str] | None
+) -> dict[str, Skill]:
+    """The skills by name, each with its handler.
+
+    Raises:
+        BadHandler: a handler is missing or cannot be served.
+        ValueError: two skills have one name.
+    """
+    if skills is None:
+        skills = [_default_name(handler)]
+    found: dict[str, Skill] = {}
+    for each in skills:
+        given = Skill(each) if isinstance(each, str) else each
+        own = given.handler if given.handler is not None else handler
+        if own is None or not (isinstance(own, PenguiFlow) or _kind(own)):
+            msg = f"skill {given.name!r} needs an async function of (message, ctx), or a flow"
+            raise BadHandler(msg)
+        if given.name in found:
+            msg = f"two skills are called {given.name!r}"
+            raise ValueError(msg)
+        found[given.name] = Skill(given.name, own, given.input, given.output, given.description)
+    return found
+
+
+def _default_name(handler: Handler | PenguiFlow | None) -> str:
+    if isinstance(handler, PenguiFlow):
+        return handler.name or "default"
+    return str(getattr(handler, "__name__", "default"))
+
+
+def _kind(handler: Any) -> str:
+    call = handler if inspect.isroutine(handler) else getattr(handler, "__call__", None)  # noqa: B004
+    if inspect.isasyncgenfunction(call):
+        return "generator"
+    return "function" if inspect.iscoroutinefunction(call) else ""
+
+
+async def call_handler(skill: Skill, message: Message, ctx: AgentContext, emit: Emit) -> Any:
+    """Run a handler that is not a flow; gives the validated result.
+
+    Raises:
+        Rejected: the payload does not fit the skill's input.
+        TypeError: what was yielded is neither a piece nor the result.
+        ValueError: the result does not fit the skill's output.
+        Exception: what the handler raised.
+    """
+    message = checked_input(skill, message)
+    handler: Any = skill.handler
+    if _kind(handler) == "function":
+        return checked_output(skill, await handler(message, ctx))
+    result: Result | None = None
+    pieces = handler(message, ctx)
+    try:
+        async for piece in pieces:
+            if result is not None:
+                msg = f"skill {skill.name!r} yielded after its Result"
+                raise ValueError(msg)
+            if isinstance(piece, Result):
+                result = piece
+            elif isinstance(piece, str):
+                await emit(Chunk(piece))
+            elif isinstance(piece, Chunk):
+                await emit(piece)
+            else:
+                msg = f"skill {skill.name!r} yielded {type(piece).__name__}, not str, Chunk, Result"
+                raise TypeError(msg)
+    finally:
+        await pieces.aclose()
+    return checked_output(skill, None if result is None else result.value)
+
+
+def checked_input(skill: Skill, message: Message) -> Message:
+    """The message with its payload as the skill wants it. Raises `Rejected`."""
+    if skill.input is None:
+        return message
+    try:
+        payload = TypeAdapter(skill.input).validate_python(message.payload)
+    except ValidationError as error:
+        raise Rejected(_explained(error), code="INVALID_INPUT") from None
+    return message.model_copy(update={"payload": payload})
+
+
+def checked_output(skill: Skill, value: Any) -> Any:
+    """The result as the skill promises it. Raises `ValueError`."""
+    if skill.output is None:
+        return value
+    try:
+        return TypeAdapter(skill.output).validate_python(value)
+    except ValidationError as error:
+        msg = f"the result does not fit the output of skill {skill.name!r}: {_explained(error)}"
+        raise ValueError(msg) from None
+
+
+def _explained(error: ValidationError) -> str:
+    """Where and why, without the values: they may be confidential."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc'])) or 'payload'}: {each['msg']}" for each in problems[:5]
+    )
+
+
+def types_of(skills: Iterable[Skill]) -> Iterator[type]:
+    """Types that the skills' values may be of: of their schemas, of their handlers' annotations,
+    and those that their handlers' modules define."""
+    for skill in skills:
+        for kind in (skill.input, skill.output):
+            yield from (each for each in (kind, *typing.get_args(kind)) if can_travel(each))
+        functions = [skill.handler]
+        if isinstance(skill.handler, PenguiFlow):
+            functions = [node.func for node in skill.handler.graph.nodes]
+        for function in functions:
+            yield from _of_module(getattr(function, "__module__", None) or "")
+
+
+def _of_module(name: str) -> Iterator[type]:
+    namespace = vars(sys.modules[name]) if name in sys.modules else {}
+    for found in list(namespace.values()):
+        if can_travel(found) and found.__module__ == name:
+            yield found

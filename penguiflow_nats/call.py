@@ -1,0 +1,267 @@
+"""One call of an agent from the caller's side: submit, follow, give up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from msgspec import Raw
+
+from penguiflow.durable.codec import ValueCodec
+from penguiflow.durable.envelope import NONE
+from penguiflow.remote_models import RemoteCallRequest
+from penguiflow_nats import error_codes
+from penguiflow_nats.agent_janitor import forget
+from penguiflow_nats.call_errors import AgentNotFound, UnknownTask
+from penguiflow_nats.call_subjects import CallNames, task_token
+from penguiflow_nats.call_wire import (
+    END,
+    EVERYTHING,
+    REJECTED,
+    CallRequest,
+    TaskRecord,
+    encode,
+)
+from penguiflow_nats.errors import ApiError
+from penguiflow_nats.jetstream import JetStream
+from penguiflow_nats.persist import persist
+from penguiflow_nats.reply_feed import Piece, ReplyFeed
+from penguiflow_nats.task_states import NOTHING, StateMoved, TaskStates
+
+_POLL = 2.0
+"""Seconds of silence after which a caller looks into the stream; doubles each time."""
+_LONGEST_POLL = 30.0
+_NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSite:
+    """What all calls of a transport share."""
+
+    names: CallNames
+    jetstream: JetStream
+    states: TaskStates
+    codec: ValueCodec
+    caller: str
+    agent_wait: float | None
+    unreachable: float
+    idle_timeout: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a task's answer: an epoch, and how many of its events were taken."""
+
+    epoch: int = 0
+    taken: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.taken}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """The position behind its text. Raises `ValueError`."""
+        epoch, _, taken = text.partition(".")
+        if not (epoch.isdecimal() and taken.isdecimal()):
+            msg = f"{text[:40]!r} is no position in an answer"
+            raise ValueError(msg)
+        return cls(int(epoch), int(taken))
+
+
+class Call:
+    """A task that somebody waits for."""
+
+    def __init__(
+        self,
+        site: CallSite,
+        agent: str,
+        task_id: str,
+        *,
+        timeout: float | None,
+        after: Position | None = None,
+    ) -> None:
+        self.agent = agent
+        self.task_id = task_id
+        self._site = site
+        self._token = task_token(task_id)
+        self._loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._end_at = None if timeout is None else self._loop.time() + timeout
+        after = after or Position()
+        self._feed = ReplyFeed(
+            site.jetstream.connection,
+            site.names,
+            self._token,
+            epoch=after.epoch,
+            number=after.taken,
+        )
+        self._heard_anything = False
+
+    @property
+    def position(self) -> Position:
+        """What was taken so far."""
+        return Position(self._feed.epoch, self._feed.number)
+
+    def open(self) -> None:
+        """Listen. Before the request goes out, so that nothing is missed."""
+        self._feed.open()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._feed.close()
+
+    # Submitting
+
+    async def submit(self, request: RemoteCallRequest, *, streaming: bool) -> None:
+        """Store the request. The same task id again is the same task: then this joins it.
+
+        Raises:
+            NotEncodable: the message cannot travel.
+            NatsError: the server is away for too long, or refuses.
+        """
+        data = encode(self._request(request, streaming=streaming))
+        jetstream = self._site.jetstream
+        subject = self._site.names.request(self.agent, self._token)
+
+        async def append() -> None:
+            try:
+                await jetstream.append(subject, data)
+            except ApiError as error:
+                if error_codes.SUBJECT_TAKEN_TEXT not in error.description:
+                    raise
+                self._feed.catch_up()
+
+        limit = self._bounded(self._site.unreachable)
+        await persist(jetstream.connection, append, limit=limit, also=_NO_ROOM)
+
+    def _request(self, request: RemoteCallRequest, *, streaming: bool) -> CallRequest:
+        message, codec = request.message, self._site.codec
+        metadata = request.metadata
+        own = metadata is not None and metadata != message.meta
+        return CallRequest(
+            tenant=self._site.names.tenant,
+            agent=self.agent,
+            task=self.task_id,
+            skill=request.skill,
+            message=codec.pack_output(message, (), message.trace_id),
+            streaming=streaming,
+            context_id=request.context_id,
+            metadata=Raw(codec.pack(dict(metadata or {}), "metadata")) if own else NONE,
+            budget=None if self._end_at is None else max(0.0, self._end_at - self._loop.time()),
+            submitted=message.ts,
+            caller=self._site.caller,
+            idempotency_key=request.idempotency_key or "",
+            traceparent=request.traceparent,
+        )
+
+    async def join(self) -> None:
+        """Follow a task that exists. Raises `UnknownTask`."""
+        site = self._site
+        if await site.states.read(self._token) is None:
+            subject = site.names.request(self.agent, self._token)
+            stream = site.names.calls_stream
+            found = await persist(
+                site.jetstream.connection,
+                lambda: site.jetstream.get_last(stream, subject),
+                limit=site.unreachable,
+            )
+            if found is None:
+                raise UnknownTask(self.task_id)
+        self._feed.catch_up()
+
+    # Following
+
+    async def pieces(self) -> AsyncGenerator[Piece, None]:
+        """Starts and events, then the end.
+
+        Raises:
+            TimeoutError: the time is up, or the agent fell silent for too long.
+            AgentNotFound: no replica took the call; it was withdrawn.
+            ReplyGap, NatsError, WireError: as `ReplyFeed.next`.
+        """
+        while True:
+            piece = await self._next()
+            self._heard_anything = True
+            yield piece
+            if isinstance(piece, TaskRecord):
+                return
+
+    async def _next(self) -> Piece:
+        began, poll = self._loop.time(), _POLL
+        while True:
+            piece = await self._feed.next(self._wait(began, poll))
+            if piece is not None:
+                return piece
+            self._check_limits(began)
+            if not self._heard_anything:
+                await self._look_for_agent(began)
+            if self._loop.time() - began >= poll:
+                poll = min(_LONGEST_POLL, 2 * poll)
+                self._feed.catch_up()
+
+    def _wait(self, began: float, poll: float) -> float:
+        """Seconds until something has to be looked at."""
+        site, now = self._site, self._loop.time()
+        ends = [began + poll]
+        if self._end_at is not None:
+            ends.append(self._end_at)
+        if site.idle_timeout is not None:
+            ends.append(began + site.idle_timeout)
+        if site.agent_wait is not None and not self._heard_anything:
+            ends.append(began + site.agent_wait)
+        later = [end for end in ends if end > now]
+        return max(0.001, min(later) - now) if later else 0.001
+
+    def _check_limits(self, began: float) -> None:
+        now, idle = self._loop.time(), self._site.idle_timeout
+        if self._end_at is not None and now >= self._end_at:
+            msg = f"agent {self.agent!r} did not answer within {self._timeout:.3g} s"
+            raise TimeoutError(msg)
+        if idle is not None and now - began >= idle:
+            msg = f"agent {self.agent!r} was silent for {idle:g} s"
+            raise TimeoutError(msg)
+
+    def _bounded(self, limit: float) -> float:
+        if self._end_at is None:
+            return limit
+        return max(0.0, min(limit, self._end_at - self._loop.time()))
+
+    # Nobody there
+
+    async def _look_for_agent(self, began: float) -> None:
+        """Withdraw the call when nobody takes any. Raises `AgentNotFound`."""
+        site = self._site
+        waited = self._loop.time() - began
+        if site.agent_wait is None or waited < site.agent_wait or await self._agent_is_there():
+            return
+        end = TaskRecord(
+            kind=END,
+            epoch=0,
+            agent=self.agent,
+            state=REJECTED,
+            events=EVERYTHING,
+            error=("NO_AGENT", "no replica of the agent took the call"),
+        )
+        try:
+            await site.states.advance(self._token, end, after=NOTHING)
+        except StateMoved:
+            self._feed.catch_up()  # somebody took it in the last moment
+            return
+        await forget(site.jetstream, site.names, self.agent, self._token)
+        raise AgentNotFound(self.agent, site.names.tenant, waited)
+
+    async def _agent_is_there(self) -> bool:
+        """Whether a replica asks for calls, or has as many as it takes."""
+        site = self._site
+        stream, consumer = site.names.calls_stream, site.names.consumer(self.agent)
+        try:
+            info = await site.jetstream.consumer_info(stream, consumer)
+        except ApiError as error:
+            if error.err_code == error_codes.CONSUMER_NOT_FOUND:
+                return False
+            raise
+        return info.num_waiting > 0 or info.num_ack_pending > 0
+
+
+__all__ = ["Call", "CallSite", "Position"]

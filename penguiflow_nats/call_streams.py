@@ -1,0 +1,72 @@
+"""The two streams of a tenant's calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penguiflow_nats.call_subjects import CallNames
+from penguiflow_nats.jetstream import JetStream
+from penguiflow_nats.stream_types import SECOND, Republish, StreamConfig
+from penguiflow_nats.streams import DAY, ensure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStorage:
+    """How much the streams of calls hold and how safely."""
+
+    replicas: int = 1
+    """Copies of each stream: 3 in production."""
+    calls_bytes: int = 256 * 1024**2
+    replies_bytes: int = 1024**3
+    """Bytes of states and events; when it is full, agents are slowed down."""
+    age: int = DAY
+    """Seconds after which anything is removed: a net under tasks that never end. It must exceed
+    the longest task and its retention."""
+
+
+def calls_config(names: CallNames, storage: CallStorage) -> StreamConfig:
+    """The requests: one message per task, a second one is refused."""
+    return StreamConfig(
+        name=names.calls_stream,
+        subjects=[names.calls],
+        description="PenguiFlow requests to agents of one tenant",
+        retention="limits",
+        discard="new",
+        max_msgs_per_subject=1,
+        discard_new_per_subject=True,
+        max_bytes=storage.calls_bytes,
+        max_age=storage.age * SECOND,
+        num_replicas=storage.replicas,
+        allow_direct=True,
+    )
+
+
+def replies_config(names: CallNames, storage: CallStorage) -> StreamConfig:
+    """What agents answer. Whatever is stored is told at once on the live subjects, so that a
+    caller hears committed messages only, and in the order of the stream."""
+    return StreamConfig(
+        name=names.replies_stream,
+        subjects=[names.replies],
+        description="PenguiFlow answers of agents of one tenant",
+        retention="limits",
+        discard="new",
+        max_bytes=storage.replies_bytes,
+        max_age=storage.age * SECOND,
+        num_replicas=storage.replicas,
+        allow_direct=True,
+        republish=Republish(src=names.replies, dest=names.live),
+    )
+
+
+async def ensure_call_streams(
+    jetstream: JetStream, names: CallNames, storage: CallStorage | None = None
+) -> None:
+    """Create the streams; leave those that exist as they are, if they keep the promise.
+
+    Raises:
+        StreamDrift: one exists and an essential setting is different.
+        ApiError: the server refused.
+    """
+    chosen = storage or CallStorage()
+    await ensure(jetstream, calls_config(names, chosen))
+    await ensure(jetstream, replies_config(names, chosen))

@@ -1,0 +1,221 @@
+"""The answer of one task: heard live, read from the stream where that is not enough.
+
+What is heard was stored before, and the stream is the truth: after a reconnect, when the reader
+was slow, or when a number is missing, the feed reads on from the stream. So it gives each event
+once and in order, or an error; never a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import NamedTuple, TypeAlias
+
+from penguiflow_nats.call_errors import ReplyGap
+from penguiflow_nats.call_subjects import STATE, CallNames
+from penguiflow_nats.call_wire import (
+    EVERYTHING,
+    ReplyEvent,
+    TaskRecord,
+    read_event,
+    read_record,
+)
+from penguiflow_nats.connection import Connection
+from penguiflow_nats.incoming import Incoming
+from penguiflow_nats.persist import persist
+from penguiflow_nats.reply_pages import read_page
+from penguiflow_nats.subscription import Subscription
+
+_HEARD = 1024
+"""Messages that wait for their reader; what comes beyond is read from the stream later."""
+_LIMIT = 30.0
+"""Seconds for which the server may be away."""
+_SETTLE = 0.05
+"""Seconds to wait for a number that is stored after a later one."""
+_RESEND = 1.0
+"""Seconds to wait for a number that is not stored at all: its replica sends it again."""
+_FULL_READS = 3
+"""Times that an ended answer is read from its beginning before a gap is called one."""
+
+
+class Started(NamedTuple):
+    """A replica began to work; `again` when what came before is void."""
+
+    epoch: int
+    again: bool
+
+
+Piece: TypeAlias = Started | ReplyEvent | TaskRecord
+
+
+class ReplyFeed:
+    """Follows one task from (epoch, number of the next event) on."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        names: CallNames,
+        task: str,
+        *,
+        epoch: int = 0,
+        number: int = 0,
+    ) -> None:
+        self.epoch = epoch
+        self.number = number
+        """The event that comes next in this epoch."""
+        self._connection = connection
+        self._names = names
+        self._task = task
+        self._stash: dict[int, ReplyEvent] = {}
+        self._ready: deque[Piece] = deque()
+        self._heard: deque[Incoming] = deque()
+        self._last: Incoming | None = None
+        self._cursor = 0
+        """Everything up to this sequence has been read."""
+        self._behind = False
+        self._full_reads = 0
+        self._end: TaskRecord | None = None
+        self._signal = asyncio.Event()
+        self._subscription: Subscription | None = None
+        self._unregister = connection.on_reconnect(self.catch_up)
+
+    def open(self) -> None:
+        """Begin to hear."""
+        self._subscription = self._connection.subscribe(
+            self._names.heard(self._task), self._receive
+        )
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._unregister()
+        if self._subscription is not None:
+            self._subscription.unsubscribe()
+            self._subscription = None
+
+    def catch_up(self) -> None:
+        """Something may have been missed: read on from the stream."""
+        self._behind = True
+        self._signal.set()
+
+    def _receive(self, message: Incoming) -> None:
+        if len(self._heard) >= _HEARD:
+            self._behind = True
+            return
+        self._heard.append(message)
+        self._signal.set()
+
+    async def next(self, timeout: float) -> Piece | None:
+        """What comes next: a start, an event, or the end; None when nothing came in time.
+
+        Raises:
+            ReplyGap: the task is over and events are missing.
+            NatsError: the server is away for too long.
+            WireError: what was written cannot be read.
+        """
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            if self._heard:
+                self._take_heard()
+            elif self._end is not None and self._complete(self._end):
+                return self._end
+            elif self._behind or self._end is not None:
+                await self._read()
+            elif self._stash:
+                # Its number comes before what was stored first; or it was lost on the way.
+                if not await self._wait(_SETTLE):
+                    self._behind = True
+            elif not await self._wait(timeout):
+                return None
+
+    async def _wait(self, timeout: float) -> bool:
+        if self._heard or self._behind:
+            return True
+        self._signal.clear()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._signal.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # Taking
+
+    def _take_heard(self) -> None:
+        while self._heard and not self._ready:
+            message = self._heard.popleft()
+            self._take(message.subject, message.data)
+            if not self._stash:
+                self._last = message
+
+    def _take(self, subject: str, data: bytes) -> None:
+        if subject.endswith(f".{STATE}"):
+            record = read_record(data)
+            self._begin(record.epoch)
+            if record.is_end:
+                self._end = record
+            return
+        event = read_event(data)
+        self._begin(event.epoch)
+        if event.epoch == self.epoch and event.n >= self.number:
+            self._stash[event.n] = event
+        while self.number in self._stash:
+            self._ready.append(self._stash.pop(self.number))
+            self.number += 1
+
+    def _begin(self, epoch: int) -> None:
+        if epoch <= self.epoch:
+            return
+        again, self.epoch = self.epoch > 0, epoch
+        self.number = 0
+        self._stash.clear()
+        self._ready.append(Started(epoch, again))
+
+    def _complete(self, end: TaskRecord) -> bool:
+        """Whether every event that counts was given."""
+        return end.events == EVERYTHING or self.number >= end.events
+
+    # Reading
+
+    async def _read(self) -> None:
+        """Read the next page of the stream."""
+        self._behind = False
+        self._advance_cursor()
+        stream, subject = self._names.replies_stream, self._names.answers(self._task)
+        try:
+            page = await persist(
+                self._connection,
+                lambda: read_page(self._connection, stream, subject, start=self._cursor + 1),
+                limit=_LIMIT,
+            )
+        except BaseException:
+            self._behind = True
+            raise
+        for entry in page.entries:
+            self._take(entry.subject, entry.data)
+            self._cursor = entry.sequence
+        self._behind = self._behind or page.more
+        if not page.more and not self._ready and (self._stash or self._end is not None):
+            await self._read_all_again()
+
+    def _advance_cursor(self) -> None:
+        """What was heard without a gap need not be read."""
+        if self._last is not None and not self._stash:
+            headers = self._last.headers or {}
+            self._cursor = max(self._cursor, int(headers.get("Nats-Sequence", 0)))
+        self._last = None
+
+    async def _read_all_again(self) -> None:
+        """A number is missing though the stream was read: from the beginning, a few times."""
+        end = self._end
+        if end is not None and self._complete(end):
+            return
+        if end is not None and self._full_reads >= _FULL_READS:
+            raise ReplyGap(self._task, self.number, end.events)
+        self._cursor = 0
+        if end is not None:
+            self._full_reads += 1
+            await asyncio.sleep(_SETTLE)
+        else:
+            await self._wait(_RESEND)
+        self._behind = True

@@ -1,0 +1,403 @@
+"""`RemoteTransport` over NATS: durable tasks, numbered answers, cancels that are true."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+from penguiflow.durable.codec import TypeMap, ValueCodec
+from penguiflow.durable.envelope import NONE
+from penguiflow.durable.tokens import derive
+from penguiflow.remote_models import (
+    RemoteCallRequest,
+    RemoteCallResult,
+    RemoteStreamEvent,
+    RemoteTaskSnapshot,
+    RemoteTaskState,
+    RemoteTaskStatus,
+)
+from penguiflow.remote_tasks import RemoteTaskFailed
+from penguiflow_nats.agent_janitor import forget
+from penguiflow_nats.call import Call, CallSite, Position
+from penguiflow_nats.call_errors import CallTenantMismatch
+from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
+from penguiflow_nats.call_subjects import CallNames, parse_address, task_token
+from penguiflow_nats.call_wire import (
+    CANCELLED,
+    COMPLETED,
+    END,
+    EVERYTHING,
+    ReplyEvent,
+    TaskRecord,
+)
+from penguiflow_nats.connection import Connection
+from penguiflow_nats.errors import NotConnected
+from penguiflow_nats.jetstream import JetStream
+from penguiflow_nats.persist import persist
+from penguiflow_nats.reply_feed import Started
+from penguiflow_nats.runtime import Server, connected
+from penguiflow_nats.task_states import NOTHING, Held, StateMoved, TaskStates
+
+_GENERATIONS = 1000
+"""Tasks that one idempotency key may have used up without a result."""
+
+
+class CancelOutcome(StrEnum):
+    """What a cancel found."""
+
+    CANCELLED = "cancelled"
+    """The task is cancelled, by this call or by an earlier one; it has no result and gets none."""
+    ENDED = "ended"
+    """The task had ended before, otherwise."""
+    UNKNOWN = "unknown"
+    """There is no such task."""
+
+
+@dataclass
+class NatsStreamEvent(RemoteStreamEvent):
+    """A stream event that knows its place.
+
+    A replica that takes over after another one died begins anew. Then the stream has an event
+    with an empty text and `meta={"restart": True, "epoch": n}`; what came before it is void.
+    """
+
+    position: str = ""
+    """Where the stream goes on after this event; for `NatsTransport.resume`."""
+    restarted: bool = False
+
+
+class NatsTransport:
+    """Calls agents on NATS. Connects at the first use; `async with` or `close` ends it.
+
+    Addresses are `nats://<agent>` or `nats://<tenant>/<agent>`; the tenant must be the
+    transport's own.
+
+    Args:
+        server: Where the server is, or a connection that the caller owns. By default what
+            PENGUIFLOW_NATS_URL says, else the local server.
+        tenant: Whose agents to call.
+        types: Types that results may be of, beside those that are loaded here anyway.
+        agent_wait: Seconds after which a call that nobody took is withdrawn, when no replica is
+            there; None leaves it to whoever comes, until the call's own time is up.
+        unreachable: Seconds for which the server may be away while a call is made.
+        idle_timeout: Longest silence of an agent in seconds; None for any.
+        storage: How much the streams hold and how safely, if they have to be created.
+    """
+
+    def __init__(
+        self,
+        server: Server | None = None,
+        *,
+        tenant: str = "default",
+        types: Iterable[type] = (),
+        agent_wait: float | None = 5.0,
+        unreachable: float = 10.0,
+        idle_timeout: float | None = None,
+        storage: CallStorage | None = None,
+    ) -> None:
+        self.tenant = tenant
+        self._server: Server = server or os.environ.get(
+            "PENGUIFLOW_NATS_URL", "nats://127.0.0.1:4222"
+        ).split(",")
+        self._names = CallNames(tenant)
+        self._codec = ValueCodec(TypeMap(types))
+        self._agent_wait = agent_wait
+        self._unreachable = unreachable
+        self._idle_timeout = idle_timeout
+        self._storage = storage
+        self._caller = secrets.token_hex(8)
+        self._stack = contextlib.AsyncExitStack()
+        self._opened: tuple[asyncio.AbstractEventLoop, CallSite] | None = None
+        self._opening: asyncio.Lock | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._site()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection unless the caller owns it. Used again, it connects again."""
+        self._opened = None
+        await self._stack.aclose()
+
+    async def _site(self) -> CallSite:
+        loop = asyncio.get_running_loop()
+        if self._opened is not None and self._opened[0] is loop:
+            return self._opened[1]
+        if self._opening is None or self._opened is not None:
+            self._opened, self._opening = None, asyncio.Lock()
+            self._stack = contextlib.AsyncExitStack()
+        async with self._opening:
+            if self._opened is None:
+                connection = await self._stack.enter_async_context(connected(self._server))
+                self._opened = loop, await self._prepare(connection)
+            return self._opened[1]
+
+    async def _prepare(self, connection: Connection) -> CallSite:
+        jetstream = JetStream(connection)
+        await persist(
+            connection,
+            lambda: ensure_call_streams(jetstream, self._names, self._storage),
+            limit=self._unreachable,
+        )
+        return CallSite(
+            names=self._names,
+            jetstream=jetstream,
+            states=TaskStates(jetstream, self._names, limit=self._unreachable),
+            codec=self._codec,
+            caller=self._caller,
+            agent_wait=self._agent_wait,
+            unreachable=self._unreachable,
+            idle_timeout=self._idle_timeout,
+        )
+
+    # RemoteTransport
+
+    async def send(self, request: RemoteCallRequest) -> RemoteCallResult:
+        """Call and wait for the result.
+
+        Raises:
+            RemoteTaskFailed: the task failed, was cancelled or was rejected.
+            TimeoutError: no answer within `request.timeout_s`; the task is left to its deadline.
+            AgentNotFound: no replica took the call; it was withdrawn.
+            NatsError: the server is away for too long, or refuses.
+            WireError: message or result cannot travel.
+        """
+        call = await self._call(request)
+        with contextlib.closing(call):
+            call.open()
+            await call.submit(request, streaming=False)
+            async with aclosing(call.pieces()) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, TaskRecord):
+                        return self._result(call, request.agent_url, piece)
+        msg = "an answer ended without an end"
+        raise RuntimeError(msg)
+
+    async def stream(self, request: RemoteCallRequest) -> AsyncGenerator[NatsStreamEvent, None]:
+        """Call and give the answer piece by piece. The first event only names the task.
+
+        Raises:
+            Exception: as `send`.
+            ReplyGap: events are missing for good.
+        """
+        call = await self._call(request)
+        with contextlib.closing(call):
+            call.open()
+            await call.submit(request, streaming=True)
+            async with aclosing(self._events(call, request.agent_url)) as events:
+                async for event in events:
+                    yield event
+
+    async def cancel(self, *, agent_url: str, task_id: str) -> None:
+        """Cancel a task; see `cancel_task`."""
+        await self.cancel_task(agent_url=agent_url, task_id=task_id)
+
+    # More than the protocol
+
+    async def resume(
+        self,
+        *,
+        agent_url: str,
+        task_id: str,
+        after: str | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[NatsStreamEvent, None]:
+        """Follow a task that exists, from any process.
+
+        Args:
+            agent_url: Where the agent is.
+            task_id: The task, for instance from a `RemoteBinding`.
+            after: `position` of the last event that was taken; from the beginning without it.
+            timeout_s: Seconds until `TimeoutError`.
+
+        Raises:
+            UnknownTask: there is no such task.
+            Exception: as `stream`.
+        """
+        site = await self._site()
+        position = None if after is None else Position.parse(after)
+        agent = self._agent(agent_url)
+        call = Call(site, agent, task_id, timeout=timeout_s, after=position)
+        with contextlib.closing(call):
+            call.open()
+            await call.join()
+            async with aclosing(self._events(call, agent_url)) as events:
+                async for event in events:
+                    yield event
+
+    async def cancel_task(self, *, agent_url: str, task_id: str) -> CancelOutcome:
+        """Cancel a task and say what became of it; once this returns nothing changes that.
+
+        The end is written here, so that it also holds for an agent that is away. The replica
+        that works on the task is told at once, and otherwise sees it at its next heartbeat.
+
+        Raises:
+            NatsError: the server is away for too long.
+        """
+        site, agent = await self._site(), self._agent(agent_url)
+        token = task_token(task_id)
+        while True:
+            held = await site.states.read(token)
+            if held is not None and held.record.is_end:
+                ended = held.record.state != CANCELLED
+                return CancelOutcome.ENDED if ended else CancelOutcome.CANCELLED
+            if held is None and not await self._is_submitted(site, agent, token):
+                return CancelOutcome.UNKNOWN
+            with contextlib.suppress(StateMoved):  # then look what it is now
+                await self._write_cancel(site, agent, token, held)
+                return CancelOutcome.CANCELLED
+
+    async def _write_cancel(
+        self, site: CallSite, agent: str, token: str, held: Held | None
+    ) -> None:
+        end = TaskRecord(
+            kind=END,
+            epoch=held.record.epoch if held is not None else 0,
+            agent=agent,
+            state=CANCELLED,
+            events=EVERYTHING,
+            error=("CANCELLED", "the caller cancelled the task"),
+            retain=_RETAIN_CANCELLED,
+        )
+        await site.states.advance(token, end, after=held.sequence if held is not None else NOTHING)
+        with contextlib.suppress(NotConnected):  # the heartbeat finds it
+            site.jetstream.connection.publish(site.names.cancel(agent), token.encode())
+        if held is None:
+            # Nobody began: then nobody has to be given it.
+            subject = site.names.request(agent, token)
+            await site.jetstream.purge_stream(site.names.calls_stream, subject=subject)
+
+    async def forget(self, *, agent_url: str, task_id: str) -> None:
+        """Remove a task that is over, before its retention is. Its id is unknown from then on."""
+        site = await self._site()
+        await forget(site.jetstream, site.names, self._agent(agent_url), task_token(task_id))
+
+    async def mint_task_id(self, request: RemoteCallRequest, *, attempt: int) -> str:
+        """The id of the task for a request; the same for the same idempotency key, until that
+        task ended without a result."""
+        key = request.idempotency_key
+        if key is None:
+            return secrets.token_hex(16)
+        agent = self._agent(request.agent_url)
+        for generation in range(_GENERATIONS):
+            parts = (self.tenant, agent, request.skill, key, generation)
+            task_id = derive("remote task", *parts)
+            if attempt == 0:
+                return task_id  # nothing was asked for yet: no need to look
+            site = await self._site()
+            held = await site.states.read(task_token(task_id))
+            if held is None or not held.record.is_end or held.record.state == COMPLETED:
+                return task_id
+        msg = f"{_GENERATIONS} tasks of one idempotency key ended without a result"
+        raise RuntimeError(msg)
+
+    # Parts
+
+    def _agent(self, agent_url: str) -> str:
+        tenant, agent = parse_address(agent_url)
+        if tenant is not None and tenant != self.tenant:
+            raise CallTenantMismatch(tenant, self.tenant, "address")
+        return agent
+
+    async def _call(self, request: RemoteCallRequest) -> Call:
+        agent = self._agent(request.agent_url)
+        tenant = request.message.headers.tenant
+        if tenant != self.tenant:
+            raise CallTenantMismatch(tenant, self.tenant, "message")
+        task_id = request.task_id or await self.mint_task_id(request, attempt=0)
+        return Call(await self._site(), agent, task_id, timeout=request.timeout_s)
+
+    async def _is_submitted(self, site: CallSite, agent: str, token: str) -> bool:
+        stream, subject = site.names.calls_stream, site.names.request(agent, token)
+        found = await persist(
+            site.jetstream.connection,
+            lambda: site.jetstream.get_last(stream, subject),
+            limit=site.unreachable,
+        )
+        return found is not None
+
+    async def _events(self, call: Call, agent_url: str) -> AsyncGenerator[NatsStreamEvent, None]:
+        yield self._event(call, agent_url)
+        async with aclosing(call.pieces()) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Started):
+                    if piece.again:
+                        yield self._restart(call, agent_url, piece)
+                elif isinstance(piece, ReplyEvent):
+                    yield self._text(call, agent_url, piece)
+                else:
+                    yield self._last(call, agent_url, piece)
+
+    def _event(self, call: Call, agent_url: str) -> NatsStreamEvent:
+        return NatsStreamEvent(
+            task_id=call.task_id, agent_url=agent_url, position=str(call.position)
+        )
+
+    def _restart(self, call: Call, agent_url: str, start: Started) -> NatsStreamEvent:
+        event = self._event(call, agent_url)
+        event.text, event.restarted = "", True
+        event.meta = {"restart": True, "epoch": start.epoch}
+        event.position = str(Position(start.epoch, 0))
+        return event
+
+    def _text(self, call: Call, agent_url: str, piece: ReplyEvent) -> NatsStreamEvent:
+        event = self._event(call, agent_url)
+        event.text, event.done = piece.text, piece.done
+        event.meta = self._codec.unpack(piece.meta) if piece.meta != NONE else None
+        event.position = str(Position(piece.epoch, piece.n + 1))
+        return event
+
+    def _last(self, call: Call, agent_url: str, end: TaskRecord) -> NatsStreamEvent:
+        answer = self._result(call, agent_url, end)
+        event = self._event(call, agent_url)
+        event.done, event.result = True, answer.result
+        event.context_id, event.meta = answer.context_id, answer.meta
+        return event
+
+    def _result(self, call: Call, agent_url: str, end: TaskRecord) -> RemoteCallResult:
+        """The result of an end. Raises `RemoteTaskFailed` when it has none."""
+        if end.state != COMPLETED:
+            raise _failure(call, agent_url, end)
+        return RemoteCallResult(
+            result=self._codec.unpack(end.result),
+            context_id=end.context_id,
+            task_id=call.task_id,
+            agent_url=agent_url,
+            meta={"epoch": end.epoch, "duration": end.duration},
+        )
+
+
+_RETAIN_CANCELLED = 60.0
+"""Seconds for which a cancelled task is kept: as long as somebody may still work on it."""
+
+
+def _failure(call: Call, agent_url: str, end: TaskRecord) -> RemoteTaskFailed:
+    code, message = end.error or ("UNKNOWN", "no reason was given")
+    snapshot = RemoteTaskSnapshot(
+        task_id=call.task_id,
+        context_id=end.context_id,
+        status=RemoteTaskStatus(RemoteTaskState(end.state), message=message),
+        agent_url=agent_url,
+        meta={"code": code, "epoch": end.epoch},
+    )
+    text = f"agent {call.agent!r}: task {end.state} ({code}): {message}"
+    return RemoteTaskFailed(snapshot, code=code, message=text)
+
+
+__all__ = ["CancelOutcome", "NatsStreamEvent", "NatsTransport"]
