@@ -331,6 +331,31 @@ class JetStream:
         )
         return found
 
+    async def direct_get_batch(
+        self, stream: str, *, after: int, subject: str, limit: int
+    ) -> list[StoredMessage]:
+        """Read the next messages behind a sequence, in order, from any replica.
+
+        Args:
+            stream: Name of the stream; it must have `allow_direct`.
+            after: Only messages with a larger sequence.
+            subject: Only those of the subjects that match.
+            limit: At most this many.
+        """
+        body = {"seq": after + 1, "next_by_subj": subject, "batch": limit}
+        found: list[StoredMessage] = []
+
+        def receive(reply: Reply) -> bool:
+            message = _direct(stream, reply)
+            if message is not None:
+                found.append(message)
+            return message is None
+
+        await self.connection.request_many(
+            f"{self.prefix}.DIRECT.GET.{stream}", msgspec.json.encode(body), receive=receive
+        )
+        return found
+
     async def account_info(self) -> AccountInfo:
         """What the account uses of JetStream."""
         return await self._call(AccountInfo, "INFO")

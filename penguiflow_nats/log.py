@@ -15,6 +15,7 @@ from penguiflow.durable.log import (
     EntryTooLarge,
     InputGone,
     Key,
+    Kind,
     LogDelivery,
     LogError,
     LogFull,
@@ -51,6 +52,10 @@ _GIVE_UP = 60.0
 """Seconds for which an append whose outcome is unknown is repeated."""
 _MARKER_TTL = "86400"
 """Seconds for which the markers of an ended trace refuse late submissions."""
+_ADMIT_SHARE = 0.8
+"""Share of the log that submissions may fill."""
+_ROOM_VALID = 0.5
+"""Seconds for which a look at the log's room is good."""
 _MANY = 512
 """Subjects asked for in one request, when there are too many for a filter."""
 _ASK_AGAIN = (error_codes.WRONG_LAST_SEQUENCE_UNKNOWN, error_codes.UNAVAILABLE)
@@ -68,6 +73,8 @@ class JetStreamLog:
         self.names = Names(tenant, flow)
         self.connection = connection
         self.jetstream = JetStream(connection)
+        self._admitted = -_ROOM_VALID
+        self._has_room = True
 
     @classmethod
     async def open(
@@ -99,6 +106,8 @@ class JetStreamLog:
         absent: Key | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> int:
+        if key.kind is Kind.INGRESS:
+            await self._admit()
         subject = self.names.subject(key)
         sent = self._headers(key, after, absent, headers)
         tries, give_up = 0, 0.0
@@ -124,6 +133,26 @@ class JetStreamLog:
                 raise LogUnavailable(msg) from problem
             await self._pause(tries)
             tries += 1
+
+    async def _admit(self) -> None:
+        """Refuse submissions before the log is full: what is under way needs room to end.
+
+        Ending a trace takes writes, and only traces that ended free room. A log that is full of
+        submissions could neither go on nor empty itself.
+        """
+        now = time.monotonic()
+        if now - self._admitted < _ROOM_VALID and self._has_room:
+            return
+        self._admitted = now
+        info = await self._persist(lambda: self.jetstream.stream_info(self.names.log_stream))
+        limit = info.config.max_bytes
+        self._has_room = limit <= 0 or info.state.bytes < _ADMIT_SHARE * limit
+        if not self._has_room:
+            msg = (
+                f"the log of tenant {self.tenant!r} holds {info.state.bytes} of {limit} bytes; "
+                "submit later, start workers, or give the log more room"
+            )
+            raise LogFull(msg)
 
     def _headers(
         self,
@@ -205,6 +234,38 @@ class JetStreamLog:
             part = subjects[start : start + _MANY]
             found.extend(await self.jetstream.direct_get_many(stream, part))
         return found
+
+    async def scan(self, after: int, limit: int) -> list[Stored]:
+        """The next entries of all traces behind a sequence, in order, at most `limit`."""
+
+        async def scan() -> list[StoredMessage]:
+            return await self.jetstream.direct_get_batch(
+                self.names.log_stream, after=after, subject=f"{self.names.log_root}.>", limit=limit
+            )
+
+        found = await self._persist(scan)
+        return [self._stored(m) for m in found if m.subject != self.names.round]
+
+    async def purge_below(self, sequence: int) -> int:
+        """Remove every entry of the flow before a sequence but the markers; returns how many."""
+
+        async def purge() -> int:
+            return await self.jetstream.purge_stream(
+                self.names.log_stream, subject=self.names.entries, below_sequence=sequence
+            )
+
+        return await self._persist(purge)
+
+    async def claim_round(self, seconds: float) -> bool:
+        """Whether this process may do a round: nobody else claimed one for so many seconds."""
+        ttl = {"Nats-TTL": str(max(1, round(seconds)))}
+        try:
+            await self.jetstream.append(self.names.round, b"", ttl)
+        except ApiError:
+            return False
+        except (OutcomeUnknown, NoResponders) as problem:
+            raise LogUnavailable(str(problem)) from problem
+        return True
 
     def _stored(self, message: StoredMessage) -> Stored:
         return Stored(

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from penguiflow.clock import SYSTEM_CLOCK
 from penguiflow.durable.client import DurableClient
+from penguiflow.durable.keeper import Keeper
 from penguiflow.durable.topology import flow_token
 from penguiflow.durable.worker import DEFAULT_MAX_DELIVERIES, DurableWorker
 from penguiflow.flow import PenguiFlow
@@ -53,6 +55,7 @@ async def worker(
     lease: float = 15.0,
     max_deliveries: int = DEFAULT_MAX_DELIVERIES,
     drain: float = 30.0,
+    retention: float | None = 900.0,
     storage: Storage | None = None,
 ) -> AsyncIterator[DurableWorker]:
     """Host all or some nodes of a flow here, until the block ends; then drain.
@@ -67,6 +70,8 @@ async def worker(
         lease: Seconds after which the inputs of a dead worker go to another one.
         max_deliveries: Deliveries without an end after which an input is buried.
         drain: Seconds to finish what is in hand at the end.
+        retention: Seconds for which a trace that is over is kept in the log, for late fetches and
+            audits; None never removes any here.
         storage: How much the streams hold and how safely, if they have to be created.
 
     Raises:
@@ -87,10 +92,14 @@ async def worker(
             lease=lease,
             max_deliveries=max_deliveries,
         )
+        keeper = Keeper(log, clock=SYSTEM_CLOCK, retention=retention or 0.0)
         await hosted.start()
+        if retention is not None:
+            keeper.start()
         try:
             yield hosted
         finally:
+            await keeper.stop()
             await hosted.stop(drain=drain)
 
 

@@ -19,6 +19,7 @@ PREFIX = "pf.v1"
 NO_NODE = "_"
 """Stands where an entry has no node."""
 _KINDS = {kind.value: kind for kind in Kind}
+_VALUES = {kind: kind.value for kind in Kind}
 
 
 class Names:
@@ -74,7 +75,7 @@ class Names:
         if key.kind.is_marker:
             return f"{self.log_root}.{key.kind.value}.{key.trace}"
         node = key.node or NO_NODE
-        return f"{self.log_root}.{key.kind.value}.{key.trace}.{node}.{key.input}"
+        return f"{self.log_root}.{_VALUES[key.kind]}.{key.trace}.{node}.{key.input}"
 
     def filters(self, patterns: Iterable[Pattern]) -> list[str]:
         """The subjects that match the patterns."""
@@ -88,6 +89,16 @@ class Names:
             if pattern.kind is None or pattern.kind.is_marker:
                 found.append(f"{self.log_root}.{kind}.{trace}")
         return found
+
+    @property
+    def entries(self) -> str:
+        """Every entry of the flow but the markers."""
+        return f"{self.log_root}.*.*.*.*"
+
+    @property
+    def round(self) -> str:
+        """The marker of a keeper's round."""
+        return f"{self.log_root}.keeper"
 
     def trace_filter(self, trace: str) -> str:
         """Everything of a trace but its end marker."""

@@ -111,6 +111,25 @@ class MemoryLog(Log):
         consumer.join(consumption)
         return consumption
 
+    async def scan(self, after: int, limit: int) -> list[Stored]:
+        await turn()
+        self._line.check()
+        self._store.expire()
+        found = self._store.entries.read([Pattern()])
+        return [entry for entry in found if entry.sequence > after][:limit]
+
+    async def purge_below(self, sequence: int) -> int:
+        self._line.check()
+        removed = 0
+        for trace in {entry.key.trace for entry in self._store.entries.read([Pattern()])}:
+            removed += self._store.purge(trace, upto=sequence - 1)
+        await turn()
+        return removed
+
+    async def claim_round(self, seconds: float) -> bool:
+        self._line.check()
+        return self._store.claim_round(seconds)
+
     async def purge(self, trace: str, *, upto: int | None = None) -> int:
         self._line.check()
         removed = self._store.purge(trace, upto=upto)

@@ -19,6 +19,7 @@ class LogStore:
         self.clock = clock
         self.topics = Topics()
         self._consumers: dict[str, MemoryConsumer] = {}
+        self._round_until = float("-inf")
 
     def append(
         self,
@@ -40,6 +41,14 @@ class LogStore:
         removed = self.entries.purge(trace, upto=upto)
         self._forget(removed)
         return len(removed)
+
+    def claim_round(self, seconds: float) -> bool:
+        """Whether nobody else claimed a keeper's round for so many seconds."""
+        now = self.clock.now()
+        if now < self._round_until:
+            return False
+        self._round_until = now + seconds
+        return True
 
     def expire(self) -> None:
         """Drop the end markers whose time is over. Called before whatever could see them."""
