@@ -1,0 +1,116 @@
+"""How far the census is, as the server has it, and a line that shows it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from penguiflow.durable.log import Key, Kind, Pattern
+from penguiflow.durable.topology import Topology
+from penguiflow_nats.errors import NatsError
+from penguiflow_nats.log import JetStreamLog
+
+PLAIN_EVERY = 3.0
+"""Seconds between two lines where standard output is no terminal."""
+
+
+class Progress:
+    """What is done, counted from the entries and consumers on the server."""
+
+    def __init__(self, log: JetStreamLog, topology: Topology, files: int) -> None:
+        self._log = log
+        self._patterns = {
+            node: topology.consumer(place).patterns
+            for node, token in topology.tokens.items()
+            if (place := topology.node(token)) is not None
+        }
+        self.files = files
+        self.records: Counter[str] = Counter()
+        """Committed results by node."""
+        self.redelivered = 0
+        """Deliveries beyond the first, of all entries to all nodes."""
+
+    @property
+    def done(self) -> int:
+        """Files that are parsed."""
+        return self.records["parse"]
+
+    @property
+    def share(self) -> float:
+        """The part of the files that is parsed."""
+        return self.done / self.files if self.files else 1.0
+
+    async def look(self) -> None:
+        """Bring the figures up to date; they stay as they are while the server is away."""
+        names, jetstream = self._log.names, self._log.jetstream
+        try:
+            # First the consumers: what is entered meanwhile must not look like a redelivery.
+            consumers = {
+                node: await jetstream.consumer_info(names.log_stream, names.consumer(node))
+                for node in self._patterns
+            }
+            info = await jetstream.stream_info(
+                names.log_stream, subjects_filter=f"{names.log_root}.>"
+            )
+        except NatsError:
+            return
+        keys = [names.key(subject) for subject in info.state.subjects or ()]
+        self.records = Counter(key.node for key in keys if key.kind is Kind.RECORD)
+        again = 0
+        for node, consumer in consumers.items():
+            first = _matching(keys, self._patterns[node]) - consumer.num_pending
+            again += max(0, consumer.delivered.consumer_seq - first)
+        self.redelivered = max(self.redelivered, again)
+
+    def figures(self) -> str:
+        """Done and redelivered, and the results of every node."""
+        nodes = " ".join(f"{node} {self.records[node]}" for node in self._patterns)
+        return f"{self.done}/{self.files} files, {self.redelivered} redelivered | {nodes}"
+
+
+def _matching(keys: Sequence[Key], patterns: Sequence[Pattern]) -> int:
+    kinds = {(pattern.kind, pattern.node) for pattern in patterns}
+    return sum((key.kind, key.node or None) in kinds for key in keys)
+
+
+class Display:
+    """One line that is written over again in a terminal, or a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._shown = False
+        self._next = 0.0
+
+    def show(self, progress: Progress) -> None:
+        """The progress now."""
+        if self._live:
+            self._overwrite(_bar(progress, shutil.get_terminal_size().columns - 1))
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + PLAIN_EVERY
+            print(f"{progress.share:4.0%} {progress.figures()}", flush=True)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.clear()
+        print(text, flush=True)
+
+    def clear(self) -> None:
+        """Remove the line that is written over."""
+        if self._shown:
+            self._overwrite("")
+            self._shown = False
+
+    def _overwrite(self, text: str) -> None:
+        sys.stdout.write(f"\r\x1b[K{text}")
+        sys.stdout.flush()
+        self._shown = True
+
+
+def _bar(progress: Progress, columns: int) -> str:
+    figures = f" {progress.share:4.0%} {progress.figures()}"
+    width = max(10, min(30, columns - len(figures)))
+    filled = round(width * progress.share)
+    return ("█" * filled + "░" * (width - filled) + figures)[:columns]

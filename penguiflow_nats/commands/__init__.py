@@ -1,0 +1,1 @@
+"""The sub-commands of `penguiflow` that talk to a NATS server."""

@@ -1,0 +1,67 @@
+"""What the commands of this package have in common: where the server is, and whose flow it is."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from penguiflow.cli.errors import CommandError, UsageError
+from penguiflow.cli.options import names, option
+from penguiflow.durable.log import LogError
+from penguiflow.durable.topology import FlowNotDurable
+from penguiflow_nats.errors import ConnectFailed, NatsError
+
+DEFAULT_URL = "nats://127.0.0.1:4222"
+
+
+def add_flow(parser: ArgumentParser) -> None:
+    """The flow, as an argument, and its tenant and server, as options."""
+    parser.add_argument(
+        "flow", metavar="MODULE:FLOW", help="as in app.flows:flow or app/flow.py:flow"
+    )
+    add_server(parser)
+
+
+def add_server(parser: ArgumentParser) -> None:
+    """Tenant and server."""
+    option(
+        parser,
+        "--tenant",
+        env="PENGUIFLOW_TENANT",
+        default="default",
+        metavar="T",
+        help="whose messages",
+    )
+    option(
+        parser,
+        "--nats",
+        env="PENGUIFLOW_NATS_URL",
+        type=names,
+        default=DEFAULT_URL,
+        metavar="URL",
+        help="the server; several of a cluster with commas",
+    )
+
+
+@contextmanager
+def explained(args: Namespace) -> Iterator[None]:
+    """Turn what a server or a flow cannot do into what the user can.
+
+    Raises:
+        UsageError: the flow, or a name in the arguments, is not fit for it.
+        CommandError: the server cannot be reached, or refuses.
+    """
+    try:
+        yield
+    except FlowNotDurable as error:
+        raise UsageError(str(error)) from error
+    except ConnectFailed as error:
+        hint = "start a nats-server with JetStream, or name it by --nats or PENGUIFLOW_NATS_URL"
+        raise CommandError(str(error), hint=hint) from error
+    except (NatsError, LogError) as error:
+        text = f"the server at {', '.join(args.nats)} says: {error}"
+        raise CommandError(text) from error
+
+
+__all__ = ["DEFAULT_URL", "add_flow", "add_server", "explained"]

@@ -1,0 +1,183 @@
+"""`penguiflow worker module:flow`: a process that hosts nodes of a flow."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import Final
+
+from penguiflow.cli.errors import UsageError
+from penguiflow.cli.loading import load_flow, load_registry
+from penguiflow.cli.logs import level, show_logs
+from penguiflow.cli.options import count, names, option, seconds
+from penguiflow.cli.output import tell
+from penguiflow.durable.check import check_durable
+from penguiflow.durable.log import LogError
+from penguiflow.durable.topology import flow_token
+from penguiflow.durable.worker import DurableWorker
+from penguiflow.flow import PenguiFlow
+from penguiflow.registry import ModelRegistry
+from penguiflow_nats import runtime
+from penguiflow_nats.commands.shared import add_flow, explained
+from penguiflow_nats.errors import NatsError
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+_CLOSING: Final = 0.25
+"""The part of the drain limit that is left for saying goodbye to the server."""
+
+
+class WorkerCommand:
+    """Works until it is told to stop; then drains and ends with status 0."""
+
+    name = "worker"
+    help = "host all or some nodes of a flow until SIGTERM or Ctrl-C"
+
+    def configure(self, parser: ArgumentParser) -> None:
+        add_flow(parser)
+        option(
+            parser,
+            "--nodes",
+            env="PENGUIFLOW_NODES",
+            type=names,
+            metavar="A,B",
+            help="names of the nodes to host; all of them when not given",
+        )
+        option(
+            parser,
+            "--concurrency",
+            env="PENGUIFLOW_CONCURRENCY",
+            type=count,
+            default=64,
+            metavar="N",
+            help="inputs in work at once per node",
+        )
+        option(
+            parser,
+            "--lease",
+            env="PENGUIFLOW_LEASE",
+            type=seconds,
+            default=15.0,
+            metavar="S",
+            help="seconds after which the inputs of a dead worker go to another one",
+        )
+        option(
+            parser,
+            "--drain",
+            env="PENGUIFLOW_DRAIN",
+            type=seconds,
+            default=30.0,
+            metavar="S",
+            help="seconds to finish what is in hand after the signal; a second one ends at once",
+        )
+        option(
+            parser,
+            "--registry",
+            env="PENGUIFLOW_REGISTRY",
+            metavar="MODULE:ATTR",
+            help="the ModelRegistry, for nodes that validate",
+        )
+        option(
+            parser,
+            "--log-level",
+            env="PENGUIFLOW_LOG_LEVEL",
+            type=level,
+            default="warning",
+            metavar="LEVEL",
+            help="what to log on standard error",
+        )
+
+    def run(self, args: Namespace) -> int:
+        show_logs(args.log_level)
+        with explained(args):
+            flow = load_flow(args.flow)
+            registry = load_registry(args.registry) if args.registry else None
+            _check(flow, registry, args.nodes)
+            asyncio.run(_Process(args).serve(flow, registry))
+        return 0
+
+
+command = WorkerCommand()
+
+
+def _check(flow: PenguiFlow, registry: ModelRegistry | None, nodes: tuple[str, ...] | None) -> None:
+    """Refuse before the server is asked for anything."""
+    check_durable(flow.graph)
+    flow_token(flow.graph, flow.name, flow.version)
+    there = [str(node.name) for node in flow.graph.nodes]
+    unknown = sorted(set(nodes or ()) - set(there))
+    if unknown:
+        text = f"the flow has no node {', '.join(unknown)}"
+        raise UsageError(text, hint=f"it has {', '.join(there)}")
+    if registry is not None:
+        try:
+            flow.check_registry(registry)
+        except RuntimeError as error:
+            raise UsageError(str(error)) from error
+
+
+class _Process:
+    """One worker process: its readiness and its end."""
+
+    def __init__(self, args: Namespace) -> None:
+        self._args = args
+        self._stopping = asyncio.Event()
+
+    async def serve(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
+        """Work until a signal."""
+        for each in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(each, self._signalled, each)
+        try:
+            await self._work(flow, registry)
+        except (NatsError, LogError) as error:
+            if not self._stopping.is_set():
+                raise
+            tell(f"stopped without a goodbye to the server: {error}")
+
+    async def _work(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
+        args = self._args
+        async with runtime.worker(
+            flow,
+            args.nats,
+            tenant=args.tenant,
+            nodes=args.nodes,
+            registry=registry,
+            concurrency=args.concurrency,
+            lease=args.lease,
+            drain=args.drain * (1 - _CLOSING),
+        ) as hosted:
+            tell(_ready(hosted, args.tenant))
+            await self._stopping.wait()
+
+    def _signalled(self, signum: signal.Signals) -> None:
+        if self._stopping.is_set():
+            tell(f"{signum.name} again: ending at once")
+            _leave(128 + signum)
+        self._stopping.set()
+        tell(f"{signum.name}: draining for at most {self._args.drain:g} s")
+        # The timer also runs while the loop is closed, which waits for threads that still compute.
+        asyncio.get_running_loop().call_later(self._args.drain, self._overdue)
+
+    def _overdue(self) -> None:
+        """What is left was not settled, so the log gives it to other workers."""
+        tell("the drain limit is reached; other workers take over what was in hand")
+        _leave(0)
+
+
+def _ready(hosted: DurableWorker, tenant: str) -> str:
+    """What a parent process may wait for."""
+    nodes = ", ".join(lane.name for lane in hosted.lanes)
+    return f"worker {hosted.id} ready: nodes {nodes}, tenant {tenant}, flow {hosted.log.flow}"
+
+
+def _leave(status: int) -> None:
+    """End now, without waiting for threads and connections. The log knows all that counts."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+__all__ = ["WorkerCommand", "command"]
