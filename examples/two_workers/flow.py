@@ -71,7 +71,7 @@ def order(number: int, item: str, seconds: float = 0.2) -> Message:
 
 async def work(server: str) -> None:
     """Work until standard input ends: then the parent is done with us, or is no more."""
-    async with runtime.worker(flow, server, lease=LEASE) as hosted:
+    async with runtime.worker(flow, server, lease=LEASE, drain=STOP / 2) as hosted:
         print(hosted.id, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
