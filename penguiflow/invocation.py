@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from typing import Any, Protocol
 
 from penguiflow.node import Node
@@ -45,6 +46,8 @@ class Invocation:
         "outputs",
         "parked",
         "started",
+        "streamed",
+        "streamed_count",
         "task",
     )
 
@@ -55,6 +58,10 @@ class Invocation:
         self.started = 0.0
         self.outputs: list[Any] = []
         """What a durable node emitted and holds back until its record is committed."""
+        self.streamed_count = 0
+        """How many chunks a durable node has streamed in this run."""
+        self.streamed: deque[asyncio.Task[None]] = deque()
+        """Chunks of a durable node that are on their way."""
         self.parked = False
         self._cancelled = False
         self._closed = False

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from penguiflow.durable.log import (
     AlreadyCommitted,
@@ -41,12 +41,15 @@ from penguiflow_nats.errors import (
 )
 from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
+from penguiflow_nats.persist import persist
 from penguiflow_nats.puller import ConsumerGone, Puller
 from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.stream_types import SECOND, ConsumerConfig, StoredMessage
-from penguiflow_nats.streams import Storage, ensure, log_config
+from penguiflow_nats.streams import Storage, ensure, live_config, log_config
 from penguiflow_nats.subjects import Names
 from penguiflow_nats.subscription import Subscription as NatsSubscription
+
+T = TypeVar("T")
 
 _GIVE_UP = 60.0
 """Seconds for which an append whose outcome is unknown is repeated."""
@@ -92,7 +95,9 @@ class JetStreamLog:
             NatsError: the server cannot be asked.
         """
         log = cls(connection, tenant=tenant, flow=flow)
-        await ensure(log.jetstream, log_config(log.names, storage or Storage()))
+        storage = storage or Storage()
+        await ensure(log.jetstream, log_config(log.names, storage))
+        await ensure(log.jetstream, live_config(log.names, storage))
         return log
 
     # Writing
@@ -188,22 +193,14 @@ class JetStreamLog:
 
         return await self._persist(purge)
 
-    async def _persist(self, action: Callable[[], Any]) -> Any:
+    async def _persist(self, action: Callable[[], Awaitable[T]]) -> T:
         """Repeat a call that is safe to repeat until it is answered, or time is up."""
-        tries, give_up = 0, time.monotonic() + _GIVE_UP
-        while True:
-            try:
-                return await action()
-            except (OutcomeUnknown, NoResponders) as problem:
-                if time.monotonic() > give_up:
-                    raise LogUnavailable(str(problem)) from problem
-            except ApiError as problem:
-                if problem.err_code not in _ASK_AGAIN and problem.code != 503:
-                    raise LogError(str(problem)) from problem
-                if time.monotonic() > give_up:
-                    raise LogUnavailable(str(problem)) from problem
-            await self._pause(tries)
-            tries += 1
+        try:
+            return await persist(self.connection, action, limit=_GIVE_UP)
+        except (OutcomeUnknown, NoResponders) as problem:
+            raise LogUnavailable(str(problem)) from problem
+        except NatsError as problem:
+            raise LogError(str(problem)) from problem
 
     # Reading
 
@@ -329,6 +326,32 @@ class JetStreamLog:
 
         subscription = self.connection.subscribe(self.names.topic(topic), received)
         return _Listening(subscription)
+
+    # Streaming
+
+    async def publish_live(self, trace: str, data: bytes) -> None:
+        subject = self.names.live(trace)
+        await self._persist(lambda: self.jetstream.append(subject, data))
+
+    async def read_live(self, trace: str) -> list[bytes]:
+        found: list[bytes] = []
+        after = 0
+        while True:
+            batch = await self._persist(
+                lambda after=after: self.jetstream.direct_get_batch(  # type: ignore[misc]
+                    self.names.live_stream, after=after, subject=self.names.live(trace), limit=1000
+                )
+            )
+            if not batch:
+                return found
+            found.extend(message.data for message in batch)
+            after = batch[-1].sequence
+
+    async def listen_live(self, trace: str, heard: Callable[[bytes], None]) -> Subscription:
+        def received(message: Incoming) -> None:
+            heard(message.data)
+
+        return _Listening(self.connection.subscribe(self.names.live(trace), received))
 
     def server_time(self) -> float:
         return time.time()

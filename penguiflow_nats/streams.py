@@ -28,6 +28,9 @@ class Storage:
     longest trace, since it removes what nobody has processed as well."""
     dlq_bytes: int = 256 * 1024**2
     dlq_age: int = 30 * DAY
+    live_bytes: int = 256 * 1024**2
+    live_age: int = 3600
+    """Seconds for which streamed chunks can be read again; the oldest go first when it is full."""
 
 
 def log_config(names: Names, storage: Storage) -> StreamConfig:
@@ -61,6 +64,21 @@ def dlq_config(names: Names, storage: Storage) -> StreamConfig:
         discard_new_per_subject=True,
         max_bytes=storage.dlq_bytes,
         max_age=storage.dlq_age * SECOND,
+        num_replicas=storage.replicas,
+        allow_direct=True,
+    )
+
+
+def live_config(names: Names, storage: Storage) -> StreamConfig:
+    """What is streamed of traces: many messages per subject, the oldest give way."""
+    return StreamConfig(
+        name=names.live_stream,
+        subjects=[names.live_subjects],
+        description="PenguiFlow chunks of one tenant",
+        retention="limits",
+        discard="old",
+        max_bytes=storage.live_bytes,
+        max_age=storage.live_age * SECOND,
         num_replicas=storage.replicas,
         allow_direct=True,
     )

@@ -3,6 +3,7 @@
     pf.v1.<tenant>.<part>.<flow>.<kind>.<trace>.<node>.<input>   entries of the log
     pf.v1.<tenant>.<part>.<flow>.<marker>.<trace>                markers: `end` and `cancel`
     pf.v1.<tenant>.dlq.<flow>.<node>.<trace>.<id>                dead letters
+    pf.v1.<tenant>.live.<flow>.<trace>                           what is streamed of a trace
     pf.v1.<tenant>.ctl.<flow>.<topic>                            broadcasts, not stored
 
 Every token is `[A-Za-z0-9_-]{1,64}` by full match; what does not fit is hashed before.
@@ -32,6 +33,7 @@ class Names:
         log_root: First tokens of the flow's log subjects.
         log_stream, log_subjects: The tenant's log.
         dlq_stream, dlq_subjects: The tenant's dead letters.
+        live_stream, live_subjects: What is streamed of the tenant's traces.
 
     Raises:
         ValueError: flow or part is no token.
@@ -42,6 +44,8 @@ class Names:
         "dlq_stream",
         "dlq_subjects",
         "flow",
+        "live_stream",
+        "live_subjects",
         "log_root",
         "log_stream",
         "log_subjects",
@@ -64,6 +68,8 @@ class Names:
         self.log_subjects = f"{self.root}.{part}.>"
         self.dlq_stream = f"PF_{self.tenant_token}_DLQ"
         self.dlq_subjects = f"{self.root}.dlq.>"
+        self.live_stream = f"PF_{self.tenant_token}_LIVE"
+        self.live_subjects = f"{self.root}.live.>"
         self._after_root = len(self.log_root) + 1
 
     def consumer(self, node_token: str) -> str:
@@ -122,6 +128,10 @@ class Names:
     def dead_letter(self, key: Key, node_token: str, identity: str) -> str:
         """The subject of a dead letter."""
         return f"{self.root}.dlq.{self.flow}.{node_token}.{key.trace}.{identity}"
+
+    def live(self, trace: str) -> str:
+        """The subject of what is streamed of a trace."""
+        return f"{self.root}.live.{self.flow}.{trace}"
 
     def topic(self, topic: str) -> str:
         """The subject of a broadcast."""

@@ -30,8 +30,10 @@ from penguiflow.durable.log import AlreadyCommitted, InputGone, Key, Log, Positi
 from penguiflow.durable.topology import Topology, output_id
 from penguiflow.errors import FlowError
 from penguiflow.invocation import Invocation
-from penguiflow.types import Message, StreamChunk
+from penguiflow.types import Message
 
+_STREAM_WINDOW = 64
+"""Chunks of one run that are on their way at once."""
 _EXPANSION_WINDOW = 128
 """Outputs of one record that are written at once."""
 
@@ -74,6 +76,8 @@ class Commit:
             LogFull: no room; nothing was written.
             EntryTooLarge, NotEncodable: the result cannot be sent; nothing was written.
         """
+        while run.streamed:
+            await run.streamed.popleft()
         trace, pack = delivery.envelope.trace, self._codec.pack_output
         outputs = tuple([pack(e.value, e.targets, trace) for e in run.outputs if e.targets])
         await self._append(delivery, self._record(delivery, run, outcome, outputs, None))
@@ -238,10 +242,24 @@ class Commit:
         )
         await self._append(delivery, envelope)
 
-    def publish_chunk(
-        self, delivery: DurableDelivery, chunk: StreamChunk, message: Message
-    ) -> None:
-        """Send a chunk to whoever follows the trace now."""
-        envelope = delivery.envelope
-        output = self._codec.pack_output(message, (EGRESS,), envelope.trace)
-        hints.send_chunk(self._log, envelope.client, delivery, chunk, output)
+    async def publish_chunk(self, run: Invocation, message: Message) -> None:
+        """Stream a chunk at once; the record waits until it is kept.
+
+        Raises:
+            LogError: an earlier chunk of this run could not be kept.
+        """
+        delivery = delivery_of(run)
+        output = self._codec.pack_output(message, (EGRESS,), delivery.envelope.trace)
+        data = hints.chunk_of(delivery, run.streamed_count, output)
+        run.streamed_count += 1
+        if len(run.streamed) >= _STREAM_WINDOW:
+            await run.streamed.popleft()
+        streaming = self._log.publish_live(delivery.record_key.trace, data)
+        run.streamed.append(asyncio.get_running_loop().create_task(streaming))
+
+
+def delivery_of(run: Invocation) -> DurableDelivery:
+    """The delivery of a durable run."""
+    delivery = run.delivery
+    assert isinstance(delivery, DurableDelivery)  # noqa: S101 - only a durable worker gets here
+    return delivery

@@ -41,6 +41,7 @@ STRUCT: Final = 16
 """[name, fields]"""
 
 ERROR: Final = 17
-"""A `FlowError`: [code, message, trace_id, node_name, node_id, exception_type, metadata]"""
+"""A `FlowError`: [code, message, trace_id, node_name, node_id, exception_type,
+[key, value, key, value...]]"""
 
 NAMED: Final = (ENUM, MODEL, DATACLASS, STRUCT)

@@ -11,7 +11,6 @@ import msgspec
 from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import Output
 from penguiflow.durable.log import Key, Kind, Log, Stored
-from penguiflow.types import StreamChunk
 
 _INLINE = 64 * 1024
 """Bytes up to which a hint carries the entry itself."""
@@ -34,9 +33,8 @@ class ChunkHint(msgspec.Struct, array_like=True, frozen=True):
     node: str
     input: str
     attempt: int
-    stream_id: str
-    seq: int
-    done: bool
+    number: int
+    """Counts the chunks of one run, over all its streams, from 0."""
     output: Output
 
 
@@ -45,9 +43,9 @@ _hint = msgspec.msgpack.Decoder(Hint)
 _chunk = msgspec.msgpack.Decoder(ChunkHint)
 
 
-def topic(client: str, trace: str, *, chunks: bool = False) -> str:
+def topic(client: str, trace: str) -> str:
     """Where the hints of a trace go; either part may be `*` for a listener."""
-    return f"{'chunk' if chunks else 'hint'}.{client or 'anybody'}.{trace}"
+    return f"hint.{client or 'anybody'}.{trace}"
 
 
 def send(log: Log, client: str, stored: Stored) -> None:
@@ -58,21 +56,17 @@ def send(log: Log, client: str, stored: Stored) -> None:
     log.broadcast(topic(client, key.trace), _encoder.encode(hint))
 
 
-def send_chunk(
-    log: Log, client: str, delivery: DurableDelivery, chunk: StreamChunk, output: Output
-) -> None:
-    """Tell the client of a chunk."""
-    hint = ChunkHint(
-        delivery.record_key.node,
-        delivery.input_id,
-        delivery.attempt,
-        chunk.stream_id,
-        chunk.seq,
-        chunk.done,
-        output,
+def chunk_of(delivery: DurableDelivery, number: int, output: Output) -> bytes:
+    """A chunk as it is streamed: with what tells a repetition from a new one."""
+    return _encoder.encode(
+        ChunkHint(
+            delivery.record_key.node,
+            delivery.input_id,
+            delivery.attempt,
+            number,
+            output,
+        )
     )
-    trace = delivery.record_key.trace
-    log.broadcast(topic(client, trace, chunks=True), _encoder.encode(hint))
 
 
 def read(trace: str, data: bytes) -> Stored | None:

@@ -11,8 +11,7 @@ from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.context import ChunkRequest, Context, Place, Targets, resolve
 from penguiflow.controller import Steering
 from penguiflow.decide import DONE, Outcome, Settlement
-from penguiflow.durable.commit import Commit, Emitted
-from penguiflow.durable.delivery import DurableDelivery
+from penguiflow.durable.commit import Commit, Emitted, delivery_of
 from penguiflow.durable.envelope import EGRESS, EXPIRED
 from penguiflow.durable.log import EntryTooLarge, InputGone, Log, LogError, TraceEnded
 from penguiflow.durable.running import RunningTraces
@@ -101,7 +100,7 @@ class DurableHost(RemoteSupport):
         if others:
             run.outputs.append(Emitted(message, others))
         if EGRESS in targets:
-            self._commit.publish_chunk(_delivery(run), piece, message)
+            await self._commit.publish_chunk(run, message)
         return piece
 
     async def receive(self, owner: Place, from_: Targets) -> Any:
@@ -111,7 +110,7 @@ class DurableHost(RemoteSupport):
         raise _no_fetch(owner)
 
     def idempotency_key(self, run: Invocation) -> str:
-        delivery = _delivery(run)
+        delivery = delivery_of(run)
         return derive(self.log.tenant, str(run.trace_id), str(run.node.name), delivery.input_id)
 
     def bucket(self, owner: Place, trace_id: str) -> list[Any]:
@@ -142,7 +141,7 @@ class DurableHost(RemoteSupport):
             targets = self.topology.successors(run.node.name or "")
             run.outputs.append(Emitted(result, targets))
         try:
-            await self._commit.result(_delivery(run), run)
+            await self._commit.result(delivery_of(run), run)
         except LogError as problem:
             return _refused(problem)
         return DONE
@@ -155,7 +154,7 @@ class DurableHost(RemoteSupport):
 
     async def fail(self, run: Invocation, error: FlowError) -> Outcome:
         try:
-            await self._commit.failure(_delivery(run), run, error)
+            await self._commit.failure(delivery_of(run), run, error)
         except LogError as problem:
             return _refused(problem)
         return DONE
@@ -163,7 +162,7 @@ class DurableHost(RemoteSupport):
     async def expire(self, run: Invocation, answer: Message) -> Outcome:
         run.outputs = [Emitted(answer, (EGRESS,))]
         try:
-            await self._commit.result(_delivery(run), run, outcome=EXPIRED)
+            await self._commit.result(delivery_of(run), run, outcome=EXPIRED)
         except LogError as problem:
             return _refused(problem)
         return DONE
@@ -208,12 +207,6 @@ def _refused(problem: LogError) -> Outcome:
         return _GONE
     log_event(logging.ERROR, "commit_handed_back", {"problem": repr(problem)}, problem)
     return Outcome(Settlement.HAND_BACK, delay=_HAND_BACK_DELAY)
-
-
-def _delivery(run: Invocation) -> DurableDelivery:
-    delivery = run.delivery
-    assert isinstance(delivery, DurableDelivery)  # noqa: S101 - only a durable worker gets here
-    return delivery
 
 
 def _no_fetch(owner: Place) -> RuntimeError:

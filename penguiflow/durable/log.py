@@ -244,5 +244,20 @@ class Log(Protocol):
         `heard(topic, data)` is called in the event loop and must not block.
         """
 
+    async def publish_live(self, trace: str, data: bytes) -> None:
+        """Add to what is streamed of a trace, and tell `listen_live`; in order, at least once.
+
+        Kept for a while only. Repeats by itself, so a reader must know a repetition by its data.
+
+        Raises:
+            LogError: it could not be kept.
+        """
+
+    async def read_live(self, trace: str) -> list[bytes]:
+        """What was streamed of a trace so far, in order."""
+
+    async def listen_live(self, trace: str, heard: Callable[[bytes], None]) -> Subscription:
+        """Hear what is streamed of a trace from now on; may miss some (see `read_live`)."""
+
     def server_time(self) -> float:
         """The log's clock now, seconds since the epoch; the estimate of a remote clock."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from enum import Enum, Flag
 from typing import Any
 
@@ -206,24 +206,22 @@ class _FlowErrors:
     """Packs errors. What cannot travel in the metadata becomes its `repr`: an error must arrive."""
 
     def __init__(self, packer: Packer) -> None:
-        self._packer = packer
+        self._convert = packer.convert
 
     def pack(self, value: FlowError, depth: int) -> Ext:
         check_depth(depth)
-        metadata = dict(self._details(value.metadata.items(), depth + 1))
-        names = (value.code, value.message, value.trace_id, value.node_name, value.node_id)
-        texts = [None if text is None else self._packer.convert(str(text), depth) for text in names]
-        body = [*texts, value.exception_type, metadata]
-        return Ext(extension.ERROR, encode(body))
+        texts = (value.code, value.message, value.trace_id, value.node_name, value.node_id)
+        body = [None if text is None else self._convert(str(text), depth) for text in texts]
+        details: list[Any] = []
+        for key, detail in value.metadata.items():
+            details += (self._detail(str(key), depth + 1), self._detail(detail, depth + 1))
+        return Ext(extension.ERROR, encode([*body, value.exception_type, details]))
 
-    def _details(
-        self, metadata: Iterable[tuple[Any, Any]], depth: int
-    ) -> Iterable[tuple[str, Any]]:
-        for key, detail in metadata:
-            try:
-                yield str(key), self._packer.convert(detail, depth)
-            except NotEncodable:
-                yield str(key), readable(detail)
+    def _detail(self, detail: Any, depth: int) -> Any:
+        try:
+            return self._convert(detail, depth)
+        except NotEncodable:
+            return readable(detail)
 
 
 def _hint(kind: type) -> str:

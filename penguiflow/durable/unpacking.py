@@ -176,14 +176,14 @@ def _tzinfo(zone: str | int | None) -> dt.tzinfo | None:
 
 
 def _flow_error(parts: list[Any]) -> FlowError:
-    code, message, trace_id, node_name, node_id, exception_type, metadata = parts
+    code, message, trace_id, node_name, node_id, exception_type, details = parts
     error = FlowError(
         trace_id=trace_id,
         node_name=node_name,
         code=code,
         message=message,
         node_id=node_id,
-        metadata=metadata,
+        metadata=dict(zip(details[::2], details[1::2], strict=True)),
     )
     error.exception_type = exception_type
     return error

@@ -148,6 +148,23 @@ class MemoryLog(Log):
         await turn()
         return subscription
 
+    async def publish_live(self, trace: str, data: bytes) -> None:
+        self._line.check()
+        self._store.live.add(trace, data)
+        await turn()
+
+    async def read_live(self, trace: str) -> list[bytes]:
+        await turn()
+        self._line.check()
+        return self._store.live.read(trace)
+
+    async def listen_live(self, trace: str, heard: Callable[[bytes], None]) -> MemorySubscription:
+        self._line.check()
+        subscription = self._store.live.topics.listen(trace, lambda _, data: heard(data))
+        self._subscriptions.append(subscription)
+        await turn()
+        return subscription
+
     def server_time(self) -> float:
         return self._store.clock.now()
 

@@ -8,6 +8,7 @@ from penguiflow.clock import Clock
 from penguiflow.durable.log import ConsumerSpec, Key, Position, Stored
 from penguiflow.memory.consumer import MemoryConsumer
 from penguiflow.memory.entries import Entries
+from penguiflow.memory.live import Live
 from penguiflow.memory.topics import Topics
 
 
@@ -19,6 +20,7 @@ class LogStore:
         self.clock = clock
         self.topics = Topics()
         self._consumers: dict[str, MemoryConsumer] = {}
+        self.live = Live()
         self._round_until = float("-inf")
 
     def append(

@@ -115,5 +115,15 @@ class FaultyLog(Log):
         listen = partial(self._log.listen, topic, heard)
         return await self._line.attempt(listen, *_CLEAN)
 
+    async def publish_live(self, trace: str, data: bytes) -> None:
+        await self._line.attempt(partial(self._log.publish_live, trace, data), *_ANY)
+
+    async def read_live(self, trace: str) -> list[bytes]:
+        return await self._line.attempt(partial(self._log.read_live, trace), *_ANY)
+
+    async def listen_live(self, trace: str, heard: Callable[[bytes], None]) -> Subscription:
+        listen = partial(self._log.listen_live, trace, heard)
+        return await self._line.attempt(listen, *_CLEAN)
+
     def server_time(self) -> float:
         return self._log.server_time()

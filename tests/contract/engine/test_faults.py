@@ -290,3 +290,46 @@ async def test_everything_of_a_trace_can_be_read(house: House) -> None:
     await client.round_trip(msg, timeout=10)
     entries = await client.log.read(everything(msg.trace_id))
     assert [e.key.kind for e in entries] == [Kind.INGRESS, Kind.RECORD]
+
+
+async def test_no_chunk_is_missing_when_the_subscription_misses_some(house: House) -> None:
+    async def talk(msg: Message, ctx: Context) -> Message:
+        for number in range(300):
+            await ctx.emit_chunk(parent=msg, text=str(number), done=number % 100 == 99)
+        return answer(msg, "said")
+
+    flow = single(talk)
+    await house.worker(flow)
+    client = await house.client(flow)
+    heard = 0
+    listen = client.log.listen_live
+
+    async def deaf(trace, callback):  # type: ignore[no-untyped-def]
+        def sometimes(data: bytes) -> None:
+            nonlocal heard
+            heard += 1
+            if heard % 7 and heard < 290:
+                callback(data)
+
+        return await listen(trace, sometimes)
+
+    client.log.listen_live = deaf  # type: ignore[method-assign]
+    seen = [item async for item in client.stream(message(1), timeout=20)]
+    assert [c.text for c in seen[:-1]] == [str(number) for number in range(300)]
+    assert [c.seq for c in seen[:3]] == [0, 1, 2]
+    assert [c.seq for c in seen[99:101]] == [99, 0]
+
+
+async def test_chunks_of_a_run_that_failed_are_followed_by_those_of_the_next(house: House) -> None:
+    async def talk(msg: Message, ctx: Context) -> Message:
+        await ctx.emit_chunk(parent=msg, text=f"try {ctx.attempt}")
+        if ctx.attempt == 0:
+            raise ConnectionError("again")
+        await ctx.emit_chunk(parent=msg, text="end", done=True)
+        return answer(msg, "said")
+
+    flow = single(talk, max_retries=1, backoff_base=0.01)
+    await house.worker(flow)
+    client = await house.client(flow)
+    seen = [item async for item in client.stream(message(1), timeout=20)]
+    assert [c.text for c in seen[:-1]] == ["try 0", "try 1", "end"]

@@ -1,0 +1,29 @@
+"""What is streamed of each trace, kept for a while."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from penguiflow.memory.topics import Topics
+
+_MAX_TRACES = 1024
+"""Traces whose stream is kept; the oldest goes first."""
+
+
+class Live:
+    """The streams of one log."""
+
+    def __init__(self) -> None:
+        self.topics = Topics()
+        self._kept: OrderedDict[str, list[bytes]] = OrderedDict()
+
+    def add(self, trace: str, data: bytes) -> None:
+        """Keep a piece and tell who listens."""
+        self._kept.setdefault(trace, []).append(data)
+        if len(self._kept) > _MAX_TRACES:
+            self._kept.popitem(last=False)
+        self.topics.broadcast(trace, data)
+
+    def read(self, trace: str) -> list[bytes]:
+        """The pieces so far."""
+        return list(self._kept.get(trace, ()))
