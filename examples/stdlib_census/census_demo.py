@@ -7,12 +7,11 @@ import asyncio
 import contextlib
 import platform
 import random
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from census_audit import CensusAudit, audit_census
+from census_audit import audit_census
 from census_models import Package, PackageReport
 from census_processes import ProcessFailed, Workers
 from census_progress import Display, Progress
@@ -20,13 +19,11 @@ from census_report import write_report
 from census_sources import census_root, discover_packages
 
 from penguiflow.durable.client import DurableClient
-from penguiflow.errors import FlowError
 from penguiflow.flow import PenguiFlow
 from penguiflow.types import Headers, Message
 from penguiflow_nats import runtime
 from penguiflow_nats.commands.reading import traces_of
 from penguiflow_nats.errors import NatsError
-from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.server import EmbeddedServer
 
 LEASE = 2.0
@@ -109,8 +106,8 @@ async def _run(flow: PenguiFlow, options: argparse.Namespace) -> int:
         await workers.stop()
         await progress.look()
         print(progress.figures())
-        traces = [item async for item in traces_of(client.log)]
-        audit = audit_census(traces, client.codec, now=client.log.server_time())
+        traces = await traces_of(client.log)
+        audit = audit_census(traces.items(), client.codec, now=client.log.server_time())
         files = write_report(audit.reports, options.out)
         print(f"report: {files.markdown} and {files.html}")
     for note in audit.notes:

@@ -52,9 +52,7 @@ class Progress:
                 node: await jetstream.consumer_info(names.log_stream, names.consumer(node))
                 for node in self._patterns
             }
-            info = await jetstream.stream_info(
-                names.log_stream, subjects_filter=f"{names.log_root}.>"
-            )
+            info = await jetstream.stream_info(names.log_stream, subjects_filter=names.entries)
         except NatsError:
             return
         keys = [names.key(subject) for subject in info.state.subjects or ()]
