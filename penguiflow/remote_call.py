@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.clock import SYSTEM_CLOCK
@@ -199,10 +200,11 @@ class RemoteCall:
         binding, runtime = self._binding, self._context.runtime
         if binding is None or runtime is None or not self._record_binding:
             return
-        binding.is_terminal = True
-        binding.metadata = {**binding.metadata, "outcome": outcome}
+        ended = replace(
+            binding, is_terminal=True, metadata={**binding.metadata, "outcome": outcome}
+        )
         try:
-            await runtime.save_remote_binding(binding)
+            await runtime.save_remote_binding(ended)
         except Exception as error:  # noqa: BLE001 - the call has its end; this is only a note
             failure = {"agent_url": binding.agent_url, "exception": repr(error)}
             log_event(logging.ERROR, "state_store_binding_failed", failure, error)

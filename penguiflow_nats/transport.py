@@ -8,24 +8,18 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
 from penguiflow.durable.codec import TypeMap, ValueCodec
-from penguiflow.durable.envelope import NONE
 from penguiflow.durable.tokens import derive
 from penguiflow.remote_models import (
     RemoteCallRequest,
     RemoteCallResult,
-    RemoteStreamEvent,
-    RemoteTaskSnapshot,
-    RemoteTaskState,
-    RemoteTaskStatus,
 )
-from penguiflow.remote_tasks import RemoteTaskFailed
 from penguiflow_nats.agent_janitor import forget
+from penguiflow_nats.answer import Answer, NatsStreamEvent
 from penguiflow_nats.call import Call, CallSite, Position
 from penguiflow_nats.call_errors import CallTenantMismatch
 from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
@@ -35,19 +29,21 @@ from penguiflow_nats.call_wire import (
     COMPLETED,
     END,
     EVERYTHING,
-    ReplyEvent,
     TaskRecord,
 )
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import NotConnected
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.persist import persist
-from penguiflow_nats.reply_feed import Started
 from penguiflow_nats.runtime import Server, connected
 from penguiflow_nats.task_states import NOTHING, Held, StateMoved, TaskStates
 
 _GENERATIONS = 1000
 """Tasks that one idempotency key may have used up without a result."""
+
+
+_RETAIN_CANCELLED = 60.0
+"""Seconds for which a cancelled task is kept: as long as somebody may still work on it."""
 
 
 class CancelOutcome(StrEnum):
@@ -59,19 +55,6 @@ class CancelOutcome(StrEnum):
     """The task had ended before, otherwise."""
     UNKNOWN = "unknown"
     """There is no such task."""
-
-
-@dataclass
-class NatsStreamEvent(RemoteStreamEvent):
-    """A stream event that knows its place.
-
-    A replica that takes over after another one died begins anew. Then the stream has an event
-    with an empty text and `meta={"restart": True, "epoch": n}`; what came before it is void.
-    """
-
-    position: str = ""
-    """Where the stream goes on after this event; for `NatsTransport.resume`."""
-    restarted: bool = False
 
 
 class NatsTransport:
@@ -185,7 +168,7 @@ class NatsTransport:
             async with aclosing(call.pieces()) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, TaskRecord):
-                        return self._result(call, request.agent_url, piece)
+                        return Answer(call, request.agent_url, self._codec).result(piece)
         msg = "an answer ended without an end"
         raise RuntimeError(msg)
 
@@ -200,7 +183,7 @@ class NatsTransport:
         with contextlib.closing(call):
             call.open()
             await call.submit(request, streaming=True)
-            async with aclosing(self._events(call, request.agent_url)) as events:
+            async with aclosing(Answer(call, request.agent_url, self._codec).events()) as events:
                 async for event in events:
                     yield event
 
@@ -237,7 +220,7 @@ class NatsTransport:
         with contextlib.closing(call):
             call.open()
             await call.join()
-            async with aclosing(self._events(call, agent_url)) as events:
+            async with aclosing(Answer(call, agent_url, self._codec).events()) as events:
                 async for event in events:
                     yield event
 
@@ -331,73 +314,6 @@ class NatsTransport:
             limit=site.unreachable,
         )
         return found is not None
-
-    async def _events(self, call: Call, agent_url: str) -> AsyncGenerator[NatsStreamEvent, None]:
-        yield self._event(call, agent_url)
-        async with aclosing(call.pieces()) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Started):
-                    if piece.again:
-                        yield self._restart(call, agent_url, piece)
-                elif isinstance(piece, ReplyEvent):
-                    yield self._text(call, agent_url, piece)
-                else:
-                    yield self._last(call, agent_url, piece)
-
-    def _event(self, call: Call, agent_url: str) -> NatsStreamEvent:
-        return NatsStreamEvent(
-            task_id=call.task_id, agent_url=agent_url, position=str(call.position)
-        )
-
-    def _restart(self, call: Call, agent_url: str, start: Started) -> NatsStreamEvent:
-        event = self._event(call, agent_url)
-        event.text, event.restarted = "", True
-        event.meta = {"restart": True, "epoch": start.epoch}
-        event.position = str(Position(start.epoch, 0))
-        return event
-
-    def _text(self, call: Call, agent_url: str, piece: ReplyEvent) -> NatsStreamEvent:
-        event = self._event(call, agent_url)
-        event.text, event.done = piece.text, piece.done
-        event.meta = self._codec.unpack(piece.meta) if piece.meta != NONE else None
-        event.position = str(Position(piece.epoch, piece.n + 1))
-        return event
-
-    def _last(self, call: Call, agent_url: str, end: TaskRecord) -> NatsStreamEvent:
-        answer = self._result(call, agent_url, end)
-        event = self._event(call, agent_url)
-        event.done, event.result = True, answer.result
-        event.context_id, event.meta = answer.context_id, answer.meta
-        return event
-
-    def _result(self, call: Call, agent_url: str, end: TaskRecord) -> RemoteCallResult:
-        """The result of an end. Raises `RemoteTaskFailed` when it has none."""
-        if end.state != COMPLETED:
-            raise _failure(call, agent_url, end)
-        return RemoteCallResult(
-            result=self._codec.unpack(end.result),
-            context_id=end.context_id,
-            task_id=call.task_id,
-            agent_url=agent_url,
-            meta={"epoch": end.epoch, "duration": end.duration},
-        )
-
-
-_RETAIN_CANCELLED = 60.0
-"""Seconds for which a cancelled task is kept: as long as somebody may still work on it."""
-
-
-def _failure(call: Call, agent_url: str, end: TaskRecord) -> RemoteTaskFailed:
-    code, message = end.error or ("UNKNOWN", "no reason was given")
-    snapshot = RemoteTaskSnapshot(
-        task_id=call.task_id,
-        context_id=end.context_id,
-        status=RemoteTaskStatus(RemoteTaskState(end.state), message=message),
-        agent_url=agent_url,
-        meta={"code": code, "epoch": end.epoch},
-    )
-    text = f"agent {call.agent!r}: task {end.state} ({code}): {message}"
-    return RemoteTaskFailed(snapshot, code=code, message=text)
 
 
 __all__ = ["CancelOutcome", "NatsStreamEvent", "NatsTransport"]

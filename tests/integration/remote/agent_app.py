@@ -39,7 +39,7 @@ async def count(message: Message, ctx: AgentContext):
     for number in range(n):
         if pause:
             await asyncio.sleep(pause)
-        yield Chunk(str(number), done=number == n - 1, meta={"number": number})
+        yield Chunk(str(number), done=number == n - 1, meta={"worker": os.getpid()})
     yield Result({"n": n, "worker": os.getpid(), "epoch": ctx.epoch})
 
 

@@ -1,0 +1,112 @@
+"""The answer of a task as a caller is given it: stream events, or one result."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from penguiflow.durable.codec import ValueCodec
+from penguiflow.durable.envelope import NONE
+from penguiflow.remote_models import (
+    RemoteCallResult,
+    RemoteStreamEvent,
+    RemoteTaskSnapshot,
+    RemoteTaskState,
+    RemoteTaskStatus,
+)
+from penguiflow.remote_tasks import RemoteTaskFailed
+from penguiflow_nats.call import Call, Position
+from penguiflow_nats.call_wire import COMPLETED, ReplyEvent, TaskRecord
+from penguiflow_nats.reply_feed import Started
+
+
+@dataclass
+class NatsStreamEvent(RemoteStreamEvent):
+    """A stream event that knows its place.
+
+    A replica that takes over after another one died begins anew. Then the stream has an event
+    with an empty text and `meta={"restart": True, "epoch": n}`; what came before it is void.
+    """
+
+    position: str = ""
+    """Where the stream goes on after this event; for `NatsTransport.resume`."""
+    restarted: bool = False
+
+
+class Answer:
+    """Turns what a call hears into what its caller is given."""
+
+    def __init__(self, call: Call, agent_url: str, codec: ValueCodec) -> None:
+        self._call = call
+        self._agent_url = agent_url
+        self._codec = codec
+
+    async def events(self) -> AsyncGenerator[NatsStreamEvent, None]:
+        """The name of the task, then the pieces, then the result.
+
+        Raises:
+            RemoteTaskFailed: the task ended without a result.
+            Exception: as `Call.pieces`.
+        """
+        yield self._event(self._call.position)
+        async with aclosing(self._call.pieces()) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Started):
+                    if piece.again:
+                        yield self._restart(piece)
+                elif isinstance(piece, ReplyEvent):
+                    yield self._text(piece)
+                else:
+                    yield self._last(piece)
+
+    def result(self, end: TaskRecord) -> RemoteCallResult:
+        """The result of an end. Raises `RemoteTaskFailed` when it has none."""
+        if end.state != COMPLETED:
+            raise self._failure(end)
+        return RemoteCallResult(
+            result=self._codec.unpack(end.result),
+            context_id=end.context_id,
+            task_id=self._call.task_id,
+            agent_url=self._agent_url,
+            meta={"epoch": end.epoch, "duration": end.duration},
+        )
+
+    def _event(self, position: Position) -> NatsStreamEvent:
+        return NatsStreamEvent(
+            task_id=self._call.task_id, agent_url=self._agent_url, position=str(position)
+        )
+
+    def _restart(self, start: Started) -> NatsStreamEvent:
+        event = self._event(Position(start.epoch, 0))
+        event.text, event.restarted = "", True
+        event.meta = {"restart": True, "epoch": start.epoch}
+        return event
+
+    def _text(self, piece: ReplyEvent) -> NatsStreamEvent:
+        event = self._event(Position(piece.epoch, piece.n + 1))
+        event.text, event.done = piece.text, piece.done
+        event.meta = self._codec.unpack(piece.meta) if piece.meta != NONE else None
+        return event
+
+    def _last(self, end: TaskRecord) -> NatsStreamEvent:
+        answer = self.result(end)
+        event = self._event(self._call.position)
+        event.done, event.result = True, answer.result
+        event.context_id, event.meta = answer.context_id, answer.meta
+        return event
+
+    def _failure(self, end: TaskRecord) -> RemoteTaskFailed:
+        code, message = end.error or ("UNKNOWN", "no reason was given")
+        snapshot = RemoteTaskSnapshot(
+            task_id=self._call.task_id,
+            context_id=end.context_id,
+            status=RemoteTaskStatus(RemoteTaskState(end.state), message=message),
+            agent_url=self._agent_url,
+            meta={"code": code, "epoch": end.epoch},
+        )
+        text = f"agent {self._call.agent!r}: task {end.state} ({code}): {message}"
+        return RemoteTaskFailed(snapshot, code=code, message=text)
+
+
+__all__ = ["Answer", "NatsStreamEvent"]
