@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commit_forms.client import ACK, Client
+from benchmarks.commit_forms.forms import add_consumer
 from benchmarks.commit_forms.hops import PAYLOAD, drained, measure_naive
 from penguiflow import Context, Headers, Message, Node, NodePolicy, PenguiFlow, create
 from penguiflow.durable.client import DurableClient
@@ -73,17 +74,16 @@ async def pipelined(count: int) -> Sample:
             await asyncio.gather(
                 *[await client.send(f"A.{i}", PAYLOAD) for i in range(start, start + 1000)]
             )
-        from benchmarks.commit_forms.forms import add_consumer
-
         await add_consumer(client, "A", "a", ["A.>"])
-        await _run_callbacks(client, watch := Stopwatch(server.pid or 0), count)
+        watch = Stopwatch(server.pid or 0)
+        await _run_callbacks(client, count)
         await drained(client, "A", "a")
         sample = watch.sample(count)
         await client.close()
         return sample
 
 
-async def _run_callbacks(client: Client, watch: Stopwatch, count: int) -> None:  # noqa: ARG001
+async def _run_callbacks(client: Client, count: int) -> None:
     nc = client.nc
     done = asyncio.Event()
     acks: dict[str, str] = {}

@@ -1,0 +1,42 @@
+"""`python -m benchmarks [name ...]`: runs the benchmarks, all by default.
+
+hop     the durable hop beside two hand-written ones
+local   the runtime in one process
+"""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+import sys
+from collections.abc import Callable
+
+from benchmarks import hop
+
+
+def _hop() -> None:
+    asyncio.run(hop.run())
+
+
+def _local() -> None:
+    sys.argv = ["benchmarks/local.py"]
+    runpy.run_module("benchmarks.local", run_name="__main__")
+
+
+BENCHMARKS: dict[str, Callable[[], None]] = {"hop": _hop, "local": _local}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks; 2 when a name is unknown."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+        return 2
+    for name in names or list(BENCHMARKS):
+        print(f"\n## {name}\n", flush=True)
+        BENCHMARKS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
