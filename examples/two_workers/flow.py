@@ -50,7 +50,7 @@ async def pick(msg: Message, ctx: Context) -> Message:
 
 
 async def ship(msg: Message, ctx: Context) -> Message:
-    """Tells its steps live; only what it returns is stored."""
+    """Streams its steps live; what it returns is committed."""
     for step in ("boxed", "labelled", "shipped"):
         await ctx.emit_chunk(parent=msg, text=step, done=step == "shipped")
     return msg.model_copy(update={"payload": f"order {msg.payload.number}: {msg.payload.item}"})
