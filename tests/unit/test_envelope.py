@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from penguiflow.durable import envelope as module
+from penguiflow.durable import extension
 from penguiflow.durable.envelope import (
     EGRESS,
     MESSAGE,
@@ -26,6 +28,7 @@ from penguiflow.durable.wire_errors import NotEncodable
 from penguiflow.errors import FlowError
 
 pack = msgspec.msgpack.encode
+PAGE = Path(__file__).parents[2] / "docs" / "envelope.md"
 
 FULL = Envelope(
     tenant="acme",
@@ -310,3 +313,27 @@ def test_what_cannot_travel_in_an_error_is_described() -> None:
     assert details["bytes"] == "b'\\xff'"
     assert details["('key',)"] == 1
     assert decode(encode(decode(encode(sent)))).error == found
+
+
+# ---- the page about it
+
+
+def tables() -> list[list[list[str]]]:
+    """The tables of the page, as rows of cells, without their heads."""
+    found: list[list[list[str]]] = [[]]
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("|"):
+            found[-1].append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
+        elif found[-1]:
+            found.append([])
+    return [table[2:] for table in found if table]
+
+
+def test_the_page_lists_every_field_at_its_place() -> None:
+    envelope_rows, outcomes, output_rows, extensions, _ = tables()
+    for struct, rows in ((Envelope, envelope_rows), (Output, output_rows)):
+        assert [row[1] for row in rows] == list(struct.__struct_fields__)
+        assert [row[0] for row in rows] == [str(n) for n in range(len(rows))]
+    assert {row[0] for row in outcomes} == OUTCOMES
+    codes = {value for value in vars(extension).values() if isinstance(value, int)}
+    assert [int(row[0]) for row in extensions] == sorted(codes)
