@@ -189,7 +189,7 @@ class EmbeddedServer:
             launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
             command = launcher + command
         with self.log_file.open("ab") as log:
-            # A session of its own keeps Ctrl-C in a terminal from reaching it before us.
+            # Apart from the terminal, so that Ctrl-C does not reach it before us.
             process = subprocess.Popen(  # noqa: S603, ASYNC220 - returns as soon as it is forked
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
