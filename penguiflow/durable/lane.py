@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from penguiflow.durable.commit import Commit
     from penguiflow.durable.host import DurableHost
 
-_TOO_NEW_DELAY = 30.0
-"""Seconds for which an entry of a newer version is left to newer workers."""
-
 
 class Lane:
     """Takes the deliveries of one node, each in a task of its own, and sees them settled."""
@@ -42,6 +39,7 @@ class Lane:
         dead_letters: DeadLetters,
         worker_id: str,
         max_deliveries: int,
+        newer_delay: float,
         join: DurableJoin | None = None,
     ) -> None:
         self.node = node
@@ -53,6 +51,7 @@ class Lane:
         self._dead_letters = dead_letters
         self._worker_id = worker_id
         self._max_deliveries = max_deliveries
+        self._newer_delay = newer_delay
         self._lease = host.topology.lease
         self._join = join
         self._worker = Worker(node if join is None else passing(node), host)
@@ -181,7 +180,7 @@ class Lane:
         if entry.num_delivered > self._max_deliveries:
             await self._bury(entry, Reason.TOO_NEW, str(problem))
         else:
-            await settle_entry(entry, again_after=_TOO_NEW_DELAY)
+            await settle_entry(entry, again_after=self._newer_delay)
 
     async def _bury(self, entry: LogDelivery, reason: Reason, detail: str) -> None:
         letter = DeadLetter(

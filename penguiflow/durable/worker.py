@@ -50,6 +50,7 @@ class DurableWorker:
         concurrency: Inputs in work at once per node, unless the node's policy says otherwise.
         lease: Seconds after which an input of a dead worker is delivered to another one.
         max_deliveries: Deliveries without an end after which an input is buried.
+        newer_delay: Seconds for which an entry of a newer version is left to newer workers.
         on_gone: Called with (node, reason) when a consumer was deleted by somebody else.
 
     Raises:
@@ -68,6 +69,7 @@ class DurableWorker:
         concurrency: int = 64,
         lease: float = 15.0,
         max_deliveries: int = DEFAULT_MAX_DELIVERIES,
+        newer_delay: float = 30.0,
         worker_id: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
         on_gone: Callable[[str, str], None] | None = None,
@@ -81,43 +83,56 @@ class DurableWorker:
         self._clock = clock
         self._concurrency = concurrency
         self._on_gone = on_gone
-        codec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
-        commit = Commit(
+        self._limits = (max_deliveries, newer_delay)
+        self._codec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
+        self._dead_letters = dead_letters
+        self._commit = Commit(
             log,
             self.topology,
-            codec,
+            self._codec,
             dead_letters,
             worker=self.id,
             emits_errors=flow.emits_errors,
             clock=clock,
         )
+        self.host = DurableHost(
+            log, self.topology, self._commit, events=self._events(flow), registry=registry,
+            clock=clock,
+        )  # fmt: skip
+        self.lanes = [self._lane(node) for node in _chosen(flow, nodes)]
+        self._heart: asyncio.Task[None] | None = None
+        self._cancels: Subscription | None = None
+
+    def _events(self, flow: PenguiFlow) -> Callable[[DurableHost], Events]:
+        """The flow's own store and middlewares; what the store refuses is not forgotten here."""
 
         def events(host: DurableHost) -> Events:
             sink = Events(
-                host, clock=clock, store=flow.state_store, middlewares=flow.middlewares,
+                host,
+                clock=self._clock,
+                store=flow.state_store,
+                middlewares=flow.middlewares,
                 store_fails_open=False,
-            )  # fmt: skip
-            sink.tenant = log.tenant
+            )
+            sink.tenant = self.log.tenant
             return sink
 
-        self.host = DurableHost(
-            log, self.topology, commit, events=events, registry=registry, clock=clock
+        return events
+
+    def _lane(self, node: Node) -> Lane:
+        max_deliveries, newer_delay = self._limits
+        join = node.join
+        return Lane(
+            node,
+            self.host,
+            codec=self._codec,
+            commit=self._commit,
+            dead_letters=self._dead_letters,
+            worker_id=self.id,
+            max_deliveries=max_deliveries,
+            newer_delay=newer_delay,
+            join=DurableJoin(node, join, self.topology, self._codec, self.log) if join else None,
         )
-        self.lanes = [
-            Lane(
-                node,
-                self.host,
-                codec=codec,
-                commit=commit,
-                dead_letters=dead_letters,
-                worker_id=self.id,
-                max_deliveries=max_deliveries,
-                join=DurableJoin(node, node.join, self.topology, codec, log) if node.join else None,
-            )
-            for node in _chosen(flow, nodes)
-        ]
-        self._heart: asyncio.Task[None] | None = None
-        self._cancels: Subscription | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import msgspec
 import pytest
 
 from penguiflow import Context, FinalAnswer, FlowError, Message, Node, create
@@ -333,3 +334,22 @@ async def test_chunks_of_a_run_that_failed_are_followed_by_those_of_the_next(hou
     client = await house.client(flow)
     seen = [item async for item in client.stream(message(1), timeout=20)]
     assert [c.text for c in seen[:-1]] == ["try 0", "try 1", "end"]
+
+
+async def test_an_entry_of_a_newer_version_is_left_to_newer_workers_then_buried(
+    house: House,
+) -> None:
+    flow = single(square)
+    await house.worker(flow, newer_delay=0.05, max_deliveries=3)
+    client = await house.client(flow)
+    newer = msgspec.msgpack.encode([99, "default", "x", "y", {"all": "different"}])
+    await client.log.append(Key(Kind.INGRESS, "b" * 32, input="x"), newer)
+    assert (await client.round_trip(message(2), timeout=10)).payload == 4
+    letters = await house.letters(flow)
+    for _ in range(200):
+        if await letters.letters():
+            break
+        await asyncio.sleep(0.02)
+    (letter,) = await letters.letters()
+    assert (letter.reason, letter.deliveries) == ("too_new", 4)
+    assert "version 99" in letter.detail
