@@ -251,8 +251,11 @@ class EmbeddedServer:
             self._process = None
 
     def pause(self) -> None:
-        """Freeze it with SIGSTOP: connections stay, nothing answers."""
+        """Freeze it with SIGSTOP: connections stay, nothing answers. Returns when it stands still."""
         os.kill(self.pid, signal.SIGSTOP)
+        if hasattr(os, "waitid"):
+            # The signal takes effect a moment later; WNOWAIT leaves the news for `Popen` to read.
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
