@@ -19,6 +19,7 @@ from penguiflow.durable.unpacking import Unpacker, reason
 from penguiflow.durable.wire_errors import MalformedValue, NotEncodable, UnknownType, WireError
 from penguiflow.types import Headers, Message
 
+_A_NAME: Final = "the name of a field"
 _EMPTY_DICT: Final = Raw(b"\x80")
 _NUMBER: Final = frozenset((int, float))
 _OPTIONAL_NUMBER: Final = frozenset((int, float, type(None)))
@@ -68,7 +69,11 @@ class ValueCodec:
         try:
             return encode(self._packer.convert(value, 0))
         except (OverflowError, UnicodeEncodeError):  # an int beyond 64 bits, a lone surrogate
+            pass
+        try:
             return encode(self._careful.convert(value, 0))
+        except UnicodeEncodeError as exc:
+            raise NotEncodable(_A_NAME, str(exc)) from None
 
     def _compare(self, value: Any, data: bytes, at: str) -> None:
         try:

@@ -1,33 +1,26 @@
-"""How values of a class are packed: models, dataclasses, structs, enums, and `FlowError`.
-
-A value is taken apart by its fields, and each field's value is packed by its own type. So a field
-keeps what it holds: a subclass where the annotation names the base, a tuple where it says
-`Sequence`, a model where it says `Any`. Serialisers, aliases and `exclude` of a model are for
-other formats and play no part, except for a field whose value has no form of its own.
-"""
+"""How values of a class are packed: dataclasses, structs, enums, and `FlowError`."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Set
+from collections.abc import Iterable
 from enum import Enum, Flag
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 from msgspec.msgpack import Ext
-from pydantic import BaseModel, EncodedBytes, EncodedStr, Json
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError
+from pydantic import BaseModel
+from pydantic.dataclasses import is_pydantic_dataclass
 
 from penguiflow.durable import extension
 from penguiflow.durable.envelope import readable
-from penguiflow.durable.packing import Handler, Packer, Refused, check_depth, encode, step
+from penguiflow.durable.packing import Handler, Packer, check_depth, encode
+from penguiflow.durable.packing_models import Models
 from penguiflow.durable.typemap import TypeMap, can_travel, type_name
 from penguiflow.durable.wire_errors import NotEncodable
 from penguiflow.errors import FlowError
-
-_ONE_WAY = NotEncodable("a field", "its JSON form does not read back as the same")
 
 
 class Learner:
@@ -45,160 +38,66 @@ class Learner:
             hint = "its name does not lead back to it: define it at the top level of a module"
             raise NotEncodable(type_name(kind), hint)
         if issubclass(kind, Enum):
-            return _Enums(kind).pack
+            return _Enums(packer, kind).pack
         if issubclass(kind, BaseModel):
-            return _Models(packer, kind).pack
+            return Models(packer, kind).pack
         if issubclass(kind, msgspec.Struct):
-            return _Structs(packer, kind).pack
-        return _Dataclasses(packer, kind).pack
+            return _Fields(packer, kind, extension.STRUCT, kind.__struct_fields__).pack
+        return _Fields(packer, kind, extension.DATACLASS, _constructor_fields(kind)).pack
 
 
-class _Models:
-    """Packs the instances of one pydantic model."""
+class _Fields:
+    """Packs the instances of one dataclass or struct: the fields that its constructor takes."""
 
-    def __init__(self, packer: Packer, kind: type[BaseModel]) -> None:
+    def __init__(self, packer: Packer, kind: type, code: int, fields: Iterable[str]) -> None:
         self._packer = packer
         self._name = type_name(kind)
-        self._count = len(kind.model_fields)
-        fields = kind.model_fields.items()
-        self._one_way = frozenset(name for name, field in fields if _is_one_way(field))
-
-    def pack(self, value: BaseModel, depth: int) -> Ext:
-        check_depth(depth)
-        packer = self._packer
-        state: Mapping[str, Any] = value.__dict__
-        extra = value.__pydantic_extra__
-        if extra or len(state) != self._count:  # a cached property lies there as well
-            state = {name: state[name] for name in type(value).model_fields if name in state}
-            state |= extra or {}
-        if self._one_way or not packer.scalars.issuperset(map(type, state.values())):
-            state = self._convert(value, state, depth)
-        body: list[Any] = [self._name, state]
-        if len(value.model_fields_set) < len(state):
-            body.append(sorted(state.keys() - value.model_fields_set))
-        return Ext(extension.MODEL, encode(body))
-
-    def _convert(self, value: BaseModel, state: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        converted: dict[str, Any] = {}
-        failed: dict[str, NotEncodable] = {}
-        scalars, convert = self._packer.scalars, self._packer.convert
-        for name, found in state.items():
-            if name in self._one_way:
-                failed[name] = _ONE_WAY
-                continue
-            if type(found) in scalars:
-                converted[name] = found
-                continue
-            try:
-                converted[name] = convert(found, depth + 1)
-            except Refused as error:
-                raise error.within(step(name)) from None
-            except NotEncodable as error:
-                failed[name] = error
-        if failed:
-            forms = _json_forms(value, state, failed.keys())
-            if forms is None:
-                name, first = next(iter(failed.items()))
-                raise Refused(first.type_name, first.hint, step(name) + first.path)
-            converted |= self._packer.fields(forms.items(), depth)
-        return converted
-
-
-def _is_one_way(field: FieldInfo) -> bool:
-    """Whether the field's validator takes another form than it gives: JSON text, base64."""
-    return any(
-        mark is Json or isinstance(mark, Json | EncodedBytes | EncodedStr)
-        for mark in field.metadata
-    )
-
-
-def _json_forms(
-    value: BaseModel, state: Mapping[str, Any], names: Set[str]
-) -> dict[str, Any] | None:
-    """The model's own JSON form of these fields (a path, a URL, an array with a serialiser), or
-    None if it does not read back as the same: a secret writes stars."""
-    try:
-        forms = _dump(value, names)
-        again = type(value).model_validate({**state, **forms}, by_alias=False, by_name=True)
-        if forms.keys() != names:
-            return None
-    except (PydanticSerializationError, ValueError, TypeError):
-        return None
-    try:
-        same = all(_alike(getattr(again, name), state[name]) for name in names)
-    except Exception:  # noqa: BLE001 - arrays, for one, have no yes or no for `==`
-        same = _dump(again, names) == forms
-    return forms if same else None
-
-
-def _dump(value: BaseModel, names: Set[str]) -> dict[str, Any]:
-    return value.model_dump(
-        mode="json", include=set(names), by_alias=False, round_trip=True, warnings="error"
-    )
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether values are equal and of equal types, inside containers too."""
-    if type(one) is not type(other):
-        return False
-    if type(one) is dict:
-        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
-    if type(one) in (list, tuple):
-        return len(one) == len(other) and all(map(_alike, one, other))
-    return bool(one == other)
-
-
-class _Dataclasses:
-    """Packs the instances of one dataclass: the fields that its constructor takes."""
-
-    def __init__(self, packer: Packer, kind: Any) -> None:
-        self._packer = packer
-        self._name = type_name(kind)
-        self._fields = [field.name for field in dataclasses.fields(kind) if field.init]
-        unknown = inspect.signature(kind).parameters.keys() & _pseudo_fields(kind)
-        if unknown:
-            hint = f"its constructor needs {sorted(unknown)}, which it does not keep"
-            raise NotEncodable(self._name, hint)
+        self._code = code
+        self._fields = tuple(fields)
+        defaults = getattr(kind, "__struct_defaults__", ())
+        last = self._fields[len(self._fields) - len(defaults) :]
+        self._may_be_unset = {
+            name for name, found in zip(last, defaults, strict=True) if found is UNSET
+        }
 
     def pack(self, value: Any, depth: int) -> Ext:
         check_depth(depth)
-        state = {name: getattr(value, name) for name in self._fields}
+        try:
+            state = {name: getattr(value, name) for name in self._fields}
+        except AttributeError as exc:
+            raise NotEncodable(self._name, f"a field of it was deleted: {exc}") from None
         if not self._packer.scalars.issuperset(map(type, state.values())):
+            for name in self._may_be_unset:
+                if state[name] is UNSET:  # what is left out is UNSET again, by default
+                    del state[name]
             state = self._packer.fields(state.items(), depth)
-        return Ext(extension.DATACLASS, encode([self._name, state]))
+        return Ext(self._code, encode([self._name, state]))
 
 
-def _pseudo_fields(kind: Any) -> set[str]:
-    """What is declared as a field and is none: class variables, parameters of the constructor."""
+def _constructor_fields(kind: Any) -> list[str]:
+    """What a dataclass is built from; refuses one that keeps something else than it is given."""
+    fields = [field.name for field in dataclasses.fields(kind) if field.init]
+    parameters = inspect.signature(kind).parameters
     declared: dict[str, Any] = kind.__dataclass_fields__
-    return declared.keys() - {field.name for field in dataclasses.fields(kind)}
-
-
-class _Structs:
-    """Packs the instances of one msgspec struct."""
-
-    def __init__(self, packer: Packer, kind: type[msgspec.Struct]) -> None:
-        self._packer = packer
-        self._name = type_name(kind)
-        self._fields = kind.__struct_fields__
-
-    def pack(self, value: msgspec.Struct, depth: int) -> Ext:
-        check_depth(depth)
-        state = {name: getattr(value, name) for name in self._fields}
-        if not self._packer.scalars.issuperset(map(type, state.values())):
-            state = self._packer.fields(state.items(), depth)
-        return Ext(extension.STRUCT, encode([self._name, state]))
+    unknown = parameters.keys() & (declared.keys() - {f.name for f in dataclasses.fields(kind)})
+    if not unknown and not is_pydantic_dataclass(kind):  # there, a parameter may be an alias
+        unknown = parameters.keys() ^ set(fields)
+    if unknown:
+        hint = f"its constructor and its fields differ in {sorted(unknown)}"
+        raise NotEncodable(type_name(kind), hint)
+    return fields
 
 
 class _Enums:
     """Packs the members of one enum, by name: a value may be anything, and may change."""
 
-    def __init__(self, kind: type[Enum]) -> None:
+    def __init__(self, packer: Packer, kind: type[Enum]) -> None:
+        self._packer = packer
         self._name = type_name(kind)
         self._by_number = issubclass(kind, Flag)
 
     def pack(self, value: Enum, depth: int) -> Ext:
-        member = value.value if self._by_number else value.name
+        member = self._packer.convert(value.value, depth) if self._by_number else value.name
         return Ext(extension.ENUM, encode([self._name, member]))
 
 

@@ -25,6 +25,7 @@ _HINT = (
     "import its module in the worker, or name the type in the annotations of a node or in the "
     "registry"
 )
+_AMBIGUOUS = "the flow has several types of that name"
 _MAIN = "__main__"
 _REMEMBERED = 4096
 
@@ -55,14 +56,16 @@ class TypeMap:
     def __init__(self, own: Iterable[type] = (), *, loaded: bool = True) -> None:
         self._loaded = loaded
         self._found: dict[str, type] = {}
-        self._own: dict[str, type] = {}
+        self._own: dict[str, type | None] = {}
         self._by_qualname: dict[str, type | None] = {}
-        """None where two of the flow's types share the qualified name."""
+        """In both, None where two of the flow's types share the name."""
         for kind in _reachable((*_OWN_TYPES, *own)):
-            self._own[type_name(kind)] = kind
-            known = self._by_qualname.setdefault(kind.__qualname__, kind)
-            if known is not kind:
-                self._by_qualname[kind.__qualname__] = None
+            for names, name in (
+                (self._own, type_name(kind)),
+                (self._by_qualname, kind.__qualname__),
+            ):
+                if names.setdefault(name, kind) is not kind:
+                    names[name] = None
 
     @classmethod
     def of_flow(
@@ -100,22 +103,25 @@ class TypeMap:
         return found is kind or _loaded_twice(found, kind)
 
     def _resolve(self, name: str) -> type:
-        own = self._own.get(name)
-        if own is not None:
-            return own
+        if name in self._own:
+            return _one_of(self._own[name], name)
         module, _, qualname = name.partition(":")
         namesake = self._by_qualname.get(qualname)
         found = _in_loaded_modules(module, qualname) if self._loaded else None
         if found is None:
-            if namesake is None and qualname in self._by_qualname:
-                raise UnknownType(name, "the flow has several types of that name")
-            if namesake is None:
+            if qualname not in self._by_qualname:
                 raise UnknownType(name, _HINT)
-            return namesake
+            return _one_of(namesake, name)
         if namesake is not None and (module == _MAIN or _loaded_twice(namesake, found)):
             # The sender's `__main__` is not ours, and a script that is also imported exists twice.
             return namesake
         return found
+
+
+def _one_of(kind: type | None, name: str) -> type:
+    if kind is None:
+        raise UnknownType(name, _AMBIGUOUS)
+    return kind
 
 
 def _loaded_twice(one: type, other: type) -> bool:

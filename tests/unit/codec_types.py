@@ -148,6 +148,25 @@ class Row(msgspec.Struct, array_like=True):
     of: Plain | None = None
 
 
+class Patch(msgspec.Struct):
+    a: int
+    b: int | msgspec.UnsetType = msgspec.UNSET
+    c: Any = None
+
+
+class Wide(enum.Flag):
+    FAR = 2**80
+
+
+class Bare(Point):
+    """No dataclass of its own, but built the same way."""
+
+
+class Other(Point):
+    def __init__(self, everything: int) -> None:
+        super().__init__(everything, everything)
+
+
 class Pair(NamedTuple):
     a: int
 
@@ -196,6 +215,11 @@ class OneWay(BaseModel):
     n: int = 0
 
 
+class MaybeOneWay(BaseModel):
+    parsed: pydantic.Json[Any] | None = None
+    blobs: list[pydantic.Base64Str] = []
+
+
 class Secret(BaseModel):
     key: pydantic.SecretStr
 
@@ -223,6 +247,15 @@ class MyMessage(Message):
 
 class MyHeaders(Headers):
     region: str = "eu"
+
+
+class Touchy(BaseModel):
+    where: Path
+
+    @pydantic.field_validator("where", mode="before")
+    @classmethod
+    def _only_paths(cls, found: Any) -> Any:
+        return {Path("a"): found}[found]
 
 
 class Doubling(BaseModel):

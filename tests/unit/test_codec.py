@@ -23,6 +23,7 @@ from penguiflow.errors import FlowError
 from penguiflow.types import WM, FinalAnswer, Headers, Message, StreamChunk
 from tests.unit.codec_types import (
     Aliased,
+    Bare,
     Base,
     BoxOfBase,
     Cached,
@@ -36,12 +37,14 @@ from tests.unit.codec_types import (
     HoldsGrid,
     Leaf,
     Level,
+    MaybeOneWay,
     MyHeaders,
     MyMessage,
     Name,
     OneWay,
     Open,
     Outer,
+    Patch,
     Plain,
     Point,
     Rights,
@@ -52,7 +55,9 @@ from tests.unit.codec_types import (
     Strict,
     Sub,
     Text,
+    Touchy,
     Untyped,
+    Wide,
 )
 
 ext = msgspec.msgpack.Ext
@@ -96,7 +101,7 @@ def alike(one: Any, other: Any) -> bool:
         dt.timedelta(-1, 2, 3), dt.timedelta.max, uuid.UUID(int=7),
         Decimal("1.10"), Decimal("-0"), Decimal("1E+400"), Decimal("Infinity"),
         Colour.RED, Colour.CRIMSON, Colour.GREEN, Level.LOW, Name.A, Rights.READ | Rights.WRITE,
-        Rights(0),
+        Rights(0), Wide.FAR,
         Base(), Sub(a=5),
         Holder(one=Sub(b=3), many=[Base(), Sub()], anything=(Sub(), {Colour.RED: Base()})),
         Holder(one=Base(), either=Colour.RED), Holder(one=Base(), either="2"),
@@ -200,7 +205,20 @@ def test_a_field_with_a_serialiser_of_its_own_travels() -> None:
     assert trip(HoldsGrid(grid=Grid([1, 2]))).grid.cells == [1, 2]
 
 
+def test_a_field_that_is_unset_is_unset_again() -> None:
+    for value in (Patch(1), Patch(1, c=(2,)), Patch(1, b=2)):
+        assert alike(trip(value), value)
+
+
+def test_an_undecorated_subclass_of_a_dataclass_travels() -> None:
+    assert alike(trip(Bare(1, 2)), Bare(1, 2))
+
+
 def test_a_field_whose_validator_takes_another_form_than_it_gives() -> None:
+    maybe = MaybeOneWay(parsed="[1]", blobs=["YWJj"])
+    assert (maybe.parsed, maybe.blobs) == ([1], ["abc"])
+    assert alike(trip(maybe), maybe)
+    assert alike(trip(MaybeOneWay()), MaybeOneWay())
     value = OneWay(blob=b"YWJj", parsed='{"a": [1]}')
     assert value.parsed == {"a": [1]}
     assert alike(trip(value), value)
@@ -210,6 +228,7 @@ def test_a_field_whose_validator_takes_another_form_than_it_gives() -> None:
     ("value", "path"),
     [
         (Secret(key="k"), "value.key"),
+        (Touchy(where=Path("a")), "value.where"),
         (Hidden(where="a"), "value.where"),
         (Untyped(field=Path("a")), "value.field"),
         (Untyped(field=[{"k": Text("a")}]), "value.field[0].k"),

@@ -23,7 +23,10 @@ from tests.unit.codec_types import (
     Holder,
     LocalTimezone,
     Needy,
+    Open,
+    Other,
     Pair,
+    Patch,
     Plain,
     Point,
     SubError,
@@ -37,6 +40,10 @@ codec = ValueCodec()
 TYPES = Base.__module__
 HEADERS = Headers(tenant="acme")
 SUB_ERROR = SubError(trace_id=None, node_name=None, code="", message="")
+DAMAGED = Frozen(x=1)
+object.__delattr__(DAMAGED, "x")
+ODD = Open()
+setattr(ODD, "\ud800", 1)
 LOCAL_TIME = dt.datetime(2020, 1, 1, tzinfo=LocalTimezone())
 
 
@@ -63,6 +70,10 @@ def trip(value: Any) -> Any:
         (ValueError("x"), "payload", "ValueError", "raise it"),
         (SUB_ERROR, "payload", f"{TYPES}:SubError", "FlowError"),
         (Needy(1), "payload", f"{TYPES}:Needy", "['seed']"),
+        (Other(1), "payload", f"{TYPES}:Other", "['everything', 'x', 'y']"),
+        (DAMAGED, "payload", f"{TYPES}:Frozen", "was deleted"),
+        (Patch(1, c=msgspec.UNSET), "payload.c", "msgspec:UnsetType", ""),
+        (ODD, "payload", "the name of a field", "surrogates"),
         (Base, "payload", "pydantic._internal._model_construction:ModelMetaclass", ""),
         (1j, "payload", "complex", ""),
         (LOCAL_TIME, "payload.tzinfo", "LocalTimezone", "zoneinfo"),
@@ -86,6 +97,23 @@ def test_a_class_that_cannot_be_found_by_its_name_is_refused_where_it_is_sent() 
         codec.pack(Local())
     known = ValueCodec(TypeMap([Local]))
     assert known.unpack(known.pack(Local())) == Local()
+
+
+def test_two_classes_of_one_full_name_are_refused() -> None:
+    def make() -> type:
+        @dataclasses.dataclass
+        class Local:
+            x: int = 1
+
+        return Local
+
+    one, two = make(), make()
+    both = ValueCodec(TypeMap([one, two]))
+    for kind in (one, two):
+        with pytest.raises(NotEncodable, match="does not lead back to it"):
+            both.pack(kind())
+    with pytest.raises(UnknownType, match="several types of that name"):
+        both.unpack(ValueCodec(TypeMap([one])).pack(one()))
 
 
 def nested(levels: int, wrap: Any) -> Any:
