@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from census_models import ModuleMetrics, PackageReport, SourceFile
+from census_models import ModuleMetrics, SourceFile
 
 from penguiflow.durable.arrivals import arrivals_of
 from penguiflow.durable.audit import Fault, audit_trace
@@ -45,8 +45,8 @@ class CensusAudit:
     slowest: FileTime | None = None
     notes: list[str] = field(default_factory=list)
     """What is wrong, each as a line."""
-    reports: list[PackageReport] = field(default_factory=list)
-    """What left the flow."""
+    labels: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What the parse node's inputs are, for readers."""
 
     @property
     def is_clean(self) -> bool:
@@ -107,6 +107,7 @@ class _Trace:
         for identity, arrival in files.items():
             self._audit.sent += 1
             file = SourceFile.model_validate(self._payload(arrival.entry.envelope))
+            self._audit.labels["parse", identity] = file.path
             found = records.get(identity)
             times = counted.pop(file.path, 0) if found is not None else 0
             if times == 1 and found is not None:
@@ -117,10 +118,10 @@ class _Trace:
                 self._fault(Fault.TWICE, f"{file.path} is counted {times} times in its package")
             elif found is not None:
                 self._fault(Fault.LOST, f"{file.path} was parsed and is not in its package")
+            else:
+                self._audit.notes.append(f"not settled: {file.path}")
         for path, times in counted.items():
             self._fault(Fault.TWICE, f"{path} is counted {times} times and belongs to no file")
-        for record, _ in self._records("report"):
-            self._audit.reports.append(PackageReport.model_validate(self._payload(record)))
 
     def _generic(self) -> None:
         for finding in audit_trace(

@@ -4,123 +4,134 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
+import os
 import platform
-import random
+import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from census_audit import audit_census
-from census_models import Package, PackageReport
-from census_processes import ProcessFailed, Workers
+from census_chaos import Chaos, Kill, plan_of
+from census_collecting import collect
+from census_names import TENANT
+from census_outcome import conclude
+from census_processes import Processes, ProcessFailed
 from census_progress import Display, Progress
-from census_report import write_report
 from census_sources import census_root, discover_packages
 
-from penguiflow.durable.client import DurableClient
+from penguiflow.durable.log import LogError
 from penguiflow.flow import PenguiFlow
-from penguiflow.types import Headers, Message
 from penguiflow_nats import runtime
-from penguiflow_nats.commands.reading import traces_of
 from penguiflow_nats.errors import NatsError
 from penguiflow_nats.server import EmbeddedServer
 
-LEASE = 2.0
-"""Seconds after which the files of a dead worker go to another one."""
-CONCURRENCY = 4
-"""Files in work at once per worker; more would not make two cores faster."""
-TENANT = "census"
+LOOK_EVERY = 0.3
+"""Seconds between two looks at what is done."""
 SERVER = "max_payload: 8MB"
 """A package's figures travel as one message, and the largest packages have hundreds of files."""
 
 
 def main(flow: PenguiFlow, arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit status."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     try:
-        return asyncio.run(_run(flow, options))
+        return asyncio.run(_stoppable(flow, options))
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return 130
-    except (ProcessFailed, NatsError, OSError) as error:
+        print("\nstopped; everything that was started is gone", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
+    except (ProcessFailed, NatsError, LogError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="A census of the standard library.")
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="flow.py", description="A census of the standard library over worker processes."
+    )
     add = parser.add_argument
-    add("--workers", type=int, default=3, metavar="N", help="worker processes (default 3)")
-    add("--limit", type=int, metavar="N", help="count only the first packages")
+    add("--workers", type=_count, default=3, metavar="N", help="worker processes (default: 3)")
+    add("--limit", type=_count, metavar="N", help="count only the first N packages")
+    add("--out", type=Path, default=Path("census-report"), metavar="FOLDER", help="of the report")
     add(
         "--kill",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="kill a worker with SIGKILL in the middle (default)",
+        help="kill a worker with SIGKILL in the middle (default: do)",
     )
-    add("--seed", type=int, default=1, help="decides which worker is killed")
-    add("--out", type=Path, default=Path("census-report"), help="folder of the report")
-    return parser
+    add("--seed", type=int, default=1, metavar="N", help="decides who is killed and when")
+    add("--chaos", type=_count, metavar="N", help="kill N workers on the way")
+    add("--server-kills", type=_count, default=0, metavar="N", help="and the server N times")
+    return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        msg = f"{text!r} is not a whole number of at least 1"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+async def _stoppable(flow: PenguiFlow, options: argparse.Namespace) -> int:
+    """Run until the end, or until SIGTERM, which unwinds as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - asyncio.run made it
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+    return await _run(flow, options)
 
 
 async def _run(flow: PenguiFlow, options: argparse.Namespace) -> int:
-    options.out.mkdir(parents=True, exist_ok=True)
+    _require_folder(options.out)
     packages = discover_packages(census_root(), limit=options.limit)
     files = sum(len(package.files) for package in packages)
     print(
         f"Census of the Python {platform.python_version()} standard library: {files} files in "
-        f"{len(packages)} packages, {options.workers} worker processes",
+        f"{len(packages)} packages.\nStarting a nats-server, {options.workers} workers and an "
+        "agent ...",
         flush=True,
     )
-    async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(EmbeddedServer(config=SERVER))
-        client = await stack.enter_async_context(runtime.client(flow, server.url, tenant=TENANT))
-        workers = await stack.enter_async_context(
-            Workers(
-                Path(__file__).with_name("flow.py"),
-                server.url,
-                TENANT,
-                count=options.workers,
-                concurrency=CONCURRENCY,
-                lease=LEASE,
-            )
-        )
+    async with (
+        EmbeddedServer(config=SERVER) as server,
+        runtime.client(flow, server.url, tenant=TENANT) as client,
+        Processes(server.url, workers=options.workers) as processes,
+    ):
         display = Display()
-        display.say("server and workers are ready")
+        chaos = Chaos(_plan(options), processes, server, seed=options.seed, say=display.say)
         progress = Progress(client.log, client.topology, files)
-        results = asyncio.create_task(_collect(client, packages))
-        chooser = random.Random(options.seed)
-        while not results.done():
-            await asyncio.wait((results,), timeout=0.4)
-            await progress.look()
-            display.show(progress)
-            workers.check()
-            if options.kill and not workers.killed and progress.share >= 0.5:
-                victim = chooser.choice(workers.running)
-                pid = victim.pid
-                new = await workers.replace(victim)
-                display.say(f"killed {victim.name} (pid {pid}), started {new.name}")
-        display.clear()
-        await results
-        await workers.stop()
-        await progress.look()
-        print(progress.figures())
-        traces = await traces_of(client.log)
-        audit = audit_census(traces.items(), client.codec, now=client.log.server_time())
-        files = write_report(audit.reports, options.out)
-        print(f"report: {files.markdown} and {files.html}")
-    for note in audit.notes:
-        print(note)
-    print(audit.line(workers.killed))
-    return 0 if audit.is_clean else 1
+        results = asyncio.create_task(collect(client, packages, until=chaos.until_released))
+        try:
+            while not results.done():
+                await asyncio.wait((results,), timeout=LOOK_EVERY)
+                await progress.look()
+                display.show(progress)
+                processes.check()
+                await chaos.strike(progress)
+        finally:
+            display.clear()
+            results.cancel()
+            await asyncio.gather(results, return_exceptions=True)
+        await processes.stop()
+        return await conclude(
+            client, results.result(), progress=progress, killed=processes.killed, folder=options.out
+        )
 
 
-async def _collect(client: DurableClient, packages: list[Package]) -> list[PackageReport]:
-    return await asyncio.gather(*(_one(client, package) for package in packages))
+def _plan(options: argparse.Namespace) -> list[Kill]:
+    """What is killed: by default one worker."""
+    default = int(options.kill and not options.server_kills)
+    workers = default if options.chaos is None else options.chaos
+    return plan_of(workers=workers, servers=options.server_kills, seed=options.seed)
 
 
-async def _one(client: DurableClient, package: Package) -> PackageReport:
-    message = Message(payload=package, headers=Headers(tenant=TENANT))
-    result = await client.round_trip(message)
-    return result.payload
+def _require_folder(folder: Path) -> None:
+    """Raises `OSError` with a hint, before any work is done, when no report can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        msg = f"no report can be written to {folder}: {os.strerror(error.errno or 0)}; "
+        raise OSError(msg + "name another folder by --out") from error

@@ -10,6 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from census_names import TENANT
+
+HERE = Path(__file__).resolve().parent
+WORKER = [
+    *("-m", "penguiflow_nats.commands", "worker", f"{HERE / 'flow.py'}:flow"),
+    # A short lease, so that the files of a dead worker are soon with another one. Few at once,
+    # because more would not make two cores faster.
+    *("--tenant", TENANT, "--concurrency", "4", "--lease", "2", "--drain", "8"),
+]
 READY_LIMIT = 60.0
 """Seconds in which a process has to become ready; a machine under load needs some."""
 STOP_LIMIT = 10.0
@@ -32,10 +41,11 @@ class ProcessFailed(RuntimeError):
 class Child:
     """One process that says on standard error when it is ready."""
 
-    def __init__(self, name: str, arguments: list[str], *, ready: str) -> None:
+    def __init__(self, name: str, arguments: list[str], environment: dict[str, str]) -> None:
         self.name = name
         self._arguments = arguments
-        self._ready_word = ready
+        self._environment = environment
+        self.is_killed = False
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -63,6 +73,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=self._environment,
             # A session of its own keeps Ctrl-C in a terminal from reaching it before us.
             start_new_session=True,
         )
@@ -73,7 +84,7 @@ class Child:
         assert self._process.stderr is not None  # noqa: S101 - it was piped
         async for raw in self._process.stderr:
             line = raw.decode("utf-8", "replace").rstrip()
-            if self._ready_word in line:
+            if " ready: " in line:
                 self._ready.set()
             self._said = [*self._said[-19:], line]
 
@@ -99,6 +110,7 @@ class Child:
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash or an out-of-memory killer would."""
+        self.is_killed = True
         self._signal(signal.SIGKILL)
 
     def _signal(self, signum: signal.Signals) -> None:
@@ -106,79 +118,75 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signum)
 
-    async def stop(self) -> None:
+    async def stop(self, *, limit: float = STOP_LIMIT) -> None:
         """Ask it to drain and stop; make it, if it does not. Idempotent."""
         if self._process is None:
             return
-        self._signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(self._process.wait(), STOP_LIMIT)
-        except TimeoutError:
-            self.kill()
-            await self._process.wait()
+        if limit > 0:
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), limit)
+        self.kill()
+        await self._process.wait()
         if self._reader is not None:
             await self._reader
 
 
-class Workers:
-    """The worker processes of one flow."""
+class Processes:
+    """The agent and the workers; all of them are gone when the block ends."""
 
-    def __init__(
-        self, flow: Path, url: str, tenant: str, *, count: int, concurrency: int, lease: float
-    ) -> None:
-        self._arguments = [
-            *("-m", "penguiflow_nats.commands", "worker", f"{flow}:flow"),
-            *("--nats", url, "--tenant", tenant, "--lease", str(lease)),
-            *("--concurrency", str(concurrency), "--drain", "5"),
-        ]
-        self._count = count
-        self._children: list[Child] = []
+    def __init__(self, url: str, *, workers: int) -> None:
+        self._environment = {**os.environ, "PENGUIFLOW_NATS_URL": url}
+        self._count = workers
+        self._agent = Child("agent", [str(HERE / "census_agent.py")], self._environment)
+        self.workers: list[Child] = []
+        """Every worker that was ever started."""
         self.killed = 0
+        """Workers that were killed on purpose."""
 
-    async def __aenter__(self) -> Workers:
+    async def __aenter__(self) -> Processes:
         """Start all of them and wait until they are ready."""
         try:
+            await self._agent.start()
             for _ in range(self._count):
-                await self._start()
-            await asyncio.gather(*(child.ready() for child in self._children))
+                await self._start_worker()
+            await asyncio.gather(*(child.ready() for child in (self._agent, *self.workers)))
         except BaseException:
-            await self.stop()
+            await self.stop(limit=0)
             raise
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        """Stop those that are left."""
-        await self.stop()
+    async def __aexit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        """Stop what is left; after a failure there is nothing to drain for."""
+        await self.stop(limit=STOP_LIMIT if kind is None else 0)
 
-    async def _start(self) -> Child:
-        child = Child(f"worker {len(self._children) + 1}", self._arguments, ready=" ready: ")
-        self._children.append(child)
+    async def _start_worker(self) -> Child:
+        child = Child(f"worker {len(self.workers) + 1}", WORKER, self._environment)
+        self.workers.append(child)
         await child.start()
         return child
 
     @property
     def running(self) -> list[Child]:
-        """Those that are running."""
-        return [child for child in self._children if child.is_running]
+        """The workers that are running."""
+        return [child for child in self.workers if child.is_running]
 
-    async def replace(self, child: Child) -> Child:
-        """Kill one with SIGKILL and start another, without waiting until that one is ready."""
-        child.kill()
+    async def replace(self, victim: Child) -> Child:
+        """Kill a worker with SIGKILL and start another, without waiting until that one is ready."""
+        victim.kill()
+        await victim.stop(limit=0)
         self.killed += 1
-        return await self._start()
+        return await self._start_worker()
 
     def check(self) -> None:
-        """Raises `ProcessFailed` when all have ended by themselves."""
-        if not self.running:
-            raise ProcessFailed(self._children[-1].describe("no worker is left"))
+        """Raises `ProcessFailed` when one has ended that nobody killed, so that nobody waits."""
+        if not self._agent.is_running:
+            raise ProcessFailed(self._agent.describe("it ended"))
+        if len(self.workers) - len(self.running) > self.killed:
+            ended = next(c for c in reversed(self.workers) if not c.is_running and not c.is_killed)
+            raise ProcessFailed(ended.describe("it ended"))
 
-    async def stop(self) -> None:
-        """Drain and stop all, also when the caller is being cancelled."""
-        stopping = asyncio.gather(*(child.stop() for child in self._children))
-        try:
-            await asyncio.shield(stopping)
-        except asyncio.CancelledError:
-            for child in self._children:
-                child.kill()
-            await stopping
-            raise
+    async def stop(self, *, limit: float = STOP_LIMIT) -> None:
+        """Stop all, within the limit; with none at once. Idempotent."""
+        children = (self._agent, *self.workers)
+        await asyncio.gather(*(child.stop(limit=limit) for child in children))

@@ -3,10 +3,11 @@
     python examples/stdlib_census/flow.py
 
 Every package is one message. It is split into its files, each file is parsed by whichever worker
-has time, the figures of a package are joined, an agent says a paragraph about them, and a report is
-written. On the way one of the workers is killed; the last line says what became of its work.
+has time, the figures of a package are joined, an agent in yet another process says a paragraph
+about them, and a report is written. On the way one of the workers is killed; the last line says
+what became of its work.
 
-The flow below is the one object that both sides know: ``penguiflow worker flow.py:flow`` hosts its
+The flow below is the one object that all sides know: ``penguiflow worker flow.py:flow`` hosts its
 nodes, and this program submits to them and collects what they answer.
 """
 
@@ -16,8 +17,8 @@ import sys
 
 import census_bootstrap  # noqa: F401 - makes penguiflow importable
 import census_nodes as nodes
-from census_agent import summarise
 from census_models import ModuleMetrics
+from census_remote import summarising_agent
 
 from penguiflow import Message, Node, NodePolicy, PenguiFlow, create
 from penguiflow.patterns import join_k
@@ -35,14 +36,14 @@ def census_flow() -> PenguiFlow:
     parse = Node(nodes.parse, name="parse", policy=policy)
     package = join_k("package", k=_files_in_package)
     combine = Node(nodes.package, name="combine", policy=policy)
-    agent = Node(summarise, name="summarise", policy=policy)
+    summarise = summarising_agent("summarise")
     report = Node(nodes.report, name="report", policy=policy)
     return create(
         split.to(parse),
         parse.to(package),
         package.to(combine),
-        combine.to(agent),
-        agent.to(report),
+        combine.to(summarise),
+        summarise.to(report),
         name="census",
     )
 

@@ -7,12 +7,17 @@ import sys
 
 def say(text: str = "") -> None:
     """A line of the command's result, on standard output."""
-    print(text, flush=True)  # noqa: T201 - a command's output is what it is run for
+    print(shown(text), flush=True)  # noqa: T201 - a command's output is what it is run for
 
 
 def tell(text: str) -> None:
     """A line about how it goes, on standard error."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - as above
+    print(shown(text), file=sys.stderr, flush=True)  # noqa: T201 - as above
 
 
-__all__ = ["say", "tell"]
+def shown(text: str) -> str:
+    """The text with nothing in it that would steer the terminal: ids and errors come from afar."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+
+
+__all__ = ["say", "shown", "tell"]

@@ -85,7 +85,7 @@ class _Text:
 
     def _row(self, row: Hop | Fold) -> _Row:
         if isinstance(row, Fold):
-            name = self._indented(row.depth, f"{row.node} ×{len(row.hops)}")
+            name = self._indented(row.depth, f"{row.node} ({len(row.hops)})")
             cells = (name, "", "", "", row.span())
             return _Row(cells, row.arrived, row.arrived, row.ended, "fold")
         if not row.is_settled:

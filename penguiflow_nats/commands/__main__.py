@@ -5,7 +5,7 @@ import sys
 
 from penguiflow.cli.commands import of
 from penguiflow.cli.main import main
-from penguiflow_nats.commands import worker
+from penguiflow_nats.commands import audit, trace, worker
 
 if __name__ == "__main__":
-    sys.exit(main(commands=of(worker.command)))
+    sys.exit(main(commands=of(worker.command, trace.command, audit.command)))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from penguiflow.cli.errors import CommandError, UsageError
+from penguiflow.cli.loading import load_flow
 from penguiflow.cli.options import names, option
 from penguiflow.durable.log import LogError
-from penguiflow.durable.topology import FlowNotDurable
-from penguiflow_nats.errors import ConnectFailed, NatsError
+from penguiflow.durable.topology import FlowNotDurable, flow_token
+from penguiflow.flow import PenguiFlow
+from penguiflow_nats import error_codes
+from penguiflow_nats.errors import ApiError, ConnectFailed, NatsError
+from penguiflow_nats.log import JetStreamLog
+from penguiflow_nats.runtime import connected
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 
@@ -44,6 +49,29 @@ def add_server(parser: ArgumentParser) -> None:
     )
 
 
+@asynccontextmanager
+async def opened_log(args: Namespace) -> AsyncIterator[tuple[PenguiFlow, JetStreamLog]]:
+    """The flow and its log as it is: whoever only reads creates no stream.
+
+    Raises:
+        CommandError: the tenant has no log on this server.
+        UsageError, FlowNotDurable, NatsError: as they come.
+    """
+    flow = load_flow(args.flow)
+    name = flow_token(flow.graph, flow.name, flow.version)
+    async with connected(args.nats) as connection:
+        log = JetStreamLog(connection, tenant=args.tenant, flow=name)
+        try:
+            await log.jetstream.stream_info(log.names.log_stream)
+        except ApiError as error:
+            if error.err_code != error_codes.STREAM_NOT_FOUND:
+                raise
+            text = f"tenant {args.tenant} has no log on this server"
+            hint = "a worker or a client of a flow creates it at its first start"
+            raise CommandError(text, hint=hint) from error
+        yield flow, log
+
+
 @contextmanager
 def explained(args: Namespace) -> Iterator[None]:
     """Turn what a server or a flow cannot do into what the user can.
@@ -64,4 +92,4 @@ def explained(args: Namespace) -> Iterator[None]:
         raise CommandError(text) from error
 
 
-__all__ = ["DEFAULT_URL", "add_flow", "add_server", "explained"]
+__all__ = ["DEFAULT_URL", "add_flow", "add_server", "explained", "opened_log"]
