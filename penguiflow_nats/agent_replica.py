@@ -15,15 +15,17 @@ from penguiflow.durable.wire_errors import EnvelopeTooNew, MalformedEnvelope, Wi
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow.settle import settle_entry
+from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_delivery import CallDelivery
 from penguiflow_nats.agent_flow import FlowHandler
 from penguiflow_nats.agent_janitor import Janitor
+from penguiflow_nats.agent_plain import QUEUE, PlainCalls
 from penguiflow_nats.agent_service import Endpoint, MicroService
 from penguiflow_nats.agent_skills import Skill, types_of
 from penguiflow_nats.agent_task import AgentSite, AgentTask, Settled
 from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
 from penguiflow_nats.call_subjects import CallNames, is_agent_name, task_of, task_token
-from penguiflow_nats.call_wire import CallRequest, read_record, read_request
+from penguiflow_nats.call_wire import CallRequest, TaskRecord, read_record, read_request
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import NatsError
 from penguiflow_nats.incoming import Incoming
@@ -50,6 +52,8 @@ class AgentOptions:
 
     concurrency: int = 16
     """Calls in work at once in this replica."""
+    plain_concurrency: int = 256
+    """Plain calls in work at once in this replica; more are refused."""
     lease: float = 10.0
     """Silence after which another replica takes a call over."""
     retain: float = 3600.0
@@ -88,18 +92,23 @@ class Agent:
         self._jetstream = jetstream = JetStream(connection)
         self._clock = ServerClock(connection, names.calls_stream)
         self._flows = _flow_handlers(skills, registry)
-        self._site = AgentSite(
-            names=names,
-            jetstream=jetstream,
-            states=TaskStates(jetstream, names),
-            codec=ValueCodec(TypeMap([*types, *types_of(skills.values())])),
-            clock=self._clock,
+        answerer = Answerer(
             agent=agent,
             instance=self.id,
             skills=skills,
             flows=self._flows,
+            codec=ValueCodec(TypeMap([*types, *types_of(skills.values())])),
             retain=options.retain,
-            max_deliveries=options.max_deliveries,
+        )
+        self._site = AgentSite(
+            names=names,
+            jetstream=jetstream,
+            states=TaskStates(jetstream, names),
+            clock=self._clock,
+            answerer=answerer,
+        )
+        self._plain = PlainCalls(
+            connection, names, answerer, limit=options.plain_concurrency, counted=self._count
         )
         self._running: dict[str, AgentTask] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -150,7 +159,9 @@ class Agent:
         )
         await self._janitor.start()
         self._puller.start()
+        self._plain.start()
         self._service.start()
+        await self._connection.flush()  # whoever is told that it started finds it listening
         self._heart = asyncio.create_task(self._beat(), name="penguiflow:agent")
 
     async def stop(self, *, drain: float = 30.0) -> int:
@@ -161,6 +172,7 @@ class Agent:
         """
         self._service.stop()
         self._puller.pause()
+        plain = asyncio.create_task(self._plain.stop(drain=drain))
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=drain)
         left = list(self._running.values())
@@ -168,6 +180,7 @@ class Agent:
             task.stop(Settled.AGAIN)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=5.0)
+        await plain
         await self._puller.stop()
         await self._janitor.stop()
         if self._cancels is not None:
@@ -185,8 +198,12 @@ class Agent:
             schema = skill.schema(which)
             if schema is not None:
                 metadata[f"{which}_schema"] = msgspec.json.encode(schema).decode()
-        subject = self._names.request(self.name, "*")
-        return Endpoint(skill.name, subject, self._names.consumer(self.name), metadata)
+        return Endpoint(skill.name, self._names.ask(self.name), QUEUE, metadata)
+
+    def _count(self, skill: str, seconds: float, end: TaskRecord) -> None:
+        endpoint = self._endpoints.get(skill)
+        if endpoint is not None:
+            endpoint.count(seconds, " ".join(end.error or ()))
 
     def _gone(self, report: ConsumerGone) -> None:
         logger.error("agent %s takes no more calls: %s", self.name, report.reason)
@@ -220,9 +237,8 @@ class Agent:
             settled = await self._settled(task)
         finally:
             del self._running[task.task]
-        endpoint = self._endpoints.get(task.skill)
-        if endpoint is not None and task.state:
-            endpoint.count(asyncio.get_running_loop().time() - began, task.error)
+        if task.end is not None:
+            self._count(task.skill, asyncio.get_running_loop().time() - began, task.end)
         if settled is Settled.DONE:
             await settle_entry(task.delivery)
         elif settled is Settled.AGAIN:

@@ -22,8 +22,9 @@ from penguiflow_nats.call_wire import (
     CallRequest,
     TaskRecord,
     encode,
+    read_record,
 )
-from penguiflow_nats.errors import ApiError
+from penguiflow_nats.errors import ApiError, NoResponders, NotConnected, OutcomeUnknown
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.persist import persist
 from penguiflow_nats.reply_feed import Piece, ReplyFeed
@@ -32,6 +33,8 @@ from penguiflow_nats.task_states import NOTHING, StateMoved, TaskStates
 _POLL = 2.0
 """Seconds of silence after which a caller looks into the stream; doubles each time."""
 _LONGEST_POLL = 30.0
+_PLAIN_LIMIT = 30.0
+"""Seconds that a plain call without a timeout waits."""
 _NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES)
 
 
@@ -154,6 +157,27 @@ class Call:
             idempotency_key=request.idempotency_key or "",
             traceparent=request.traceparent,
         )
+
+    async def ask(self, request: RemoteCallRequest) -> TaskRecord:
+        """A plain call: request and reply, nothing stored. It cannot be cancelled or resumed.
+
+        Raises:
+            AgentNotFound: no replica listens.
+            TimeoutError: no answer came in time; whether the agent worked on it is unknown.
+            NotConnected: nothing was sent.
+        """
+        site, limit = self._site, self._bounded(_PLAIN_LIMIT)
+        subject, data = site.names.ask(self.agent), encode(self._request(request, streaming=False))
+        try:
+            reply = await site.jetstream.connection.request(subject, data, timeout=limit)
+        except NoResponders:
+            raise AgentNotFound(self.agent, site.names.tenant, 0.0) from None
+        except NotConnected:
+            raise
+        except OutcomeUnknown as error:
+            msg = f"agent {self.agent!r} did not answer within {limit:.3g} s: {error.reason}"
+            raise TimeoutError(msg) from error
+        return read_record(reply.data)
 
     async def join(self) -> None:
         """Follow a task that exists. Raises `UnknownTask`."""

@@ -41,8 +41,8 @@ class ReplyPublisher:
         self._epoch = epoch
         self._sent: deque[_Sent] = deque()
         self.count = 0
-        self.broken = False
-        """Whether the server did not take an event."""
+        self.broken: NatsError | None = None
+        """Why the server did not take an event that it would have had to take."""
 
     async def publish(self, text: str, *, done: bool, meta: Mapping[str, Any] | None) -> None:
         """Send one event; waits while too many are not stored yet.
@@ -85,8 +85,8 @@ class ReplyPublisher:
                 limit=_GIVE_UP,
                 also=_NO_ROOM,
             )
-        except NatsError:
-            self.broken = True
+        except NatsError as error:
+            self.broken = error
             raise
 
     def abandon(self) -> None:

@@ -67,6 +67,9 @@ class NatsTransport:
         server: Where the server is, or a connection that the caller owns. By default what
             PENGUIFLOW_NATS_URL says, else the local server.
         tenant: Whose agents to call.
+        durable: Whether `send` stores its request. Without it a call is one request and one
+            reply: cheaper, but it does not outlive anybody and cannot be cancelled. Streams are
+            always stored.
         types: Types that results may be of, beside those that are loaded here anyway.
         agent_wait: Seconds after which a call that nobody took is withdrawn, when no replica is
             there; None leaves it to whoever comes, until the call's own time is up.
@@ -80,6 +83,7 @@ class NatsTransport:
         server: Server | None = None,
         *,
         tenant: str = "default",
+        durable: bool = True,
         types: Iterable[type] = (),
         agent_wait: float | None = 5.0,
         unreachable: float = 10.0,
@@ -87,6 +91,7 @@ class NatsTransport:
         storage: CallStorage | None = None,
     ) -> None:
         self.tenant = tenant
+        self.durable = durable
         self._server: Server = server or os.environ.get(
             "PENGUIFLOW_NATS_URL", "nats://127.0.0.1:4222"
         ).split(",")
@@ -162,13 +167,16 @@ class NatsTransport:
             WireError: message or result cannot travel.
         """
         call = await self._call(request)
+        answer = Answer(call, request.agent_url, self._codec)
         with contextlib.closing(call):
+            if not self.durable:
+                return answer.result(await call.ask(request))
             call.open()
             await call.submit(request, streaming=False)
             async with aclosing(call.pieces()) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, TaskRecord):
-                        return Answer(call, request.agent_url, self._codec).result(piece)
+                        return answer.result(piece)
         msg = "an answer ended without an end"
         raise RuntimeError(msg)
 

@@ -1,0 +1,146 @@
+"""Answers one request by its skill: unpack, run the handler, and say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Raw
+
+from penguiflow.durable.codec import ValueCodec
+from penguiflow.durable.envelope import NONE
+from penguiflow.durable.wire_errors import MalformedValue, NotEncodable
+from penguiflow.types import Message
+from penguiflow_nats.agent_flow import FlowHandler
+from penguiflow_nats.agent_skills import (
+    AgentContext,
+    Emit,
+    Rejected,
+    Skill,
+    call_handler,
+    checked_input,
+    checked_output,
+)
+from penguiflow_nats.call_wire import COMPLETED, END, FAILED, REJECTED, CallRequest, TaskRecord
+from penguiflow_nats.errors import PayloadTooLarge
+
+_LONGEST_TEXT = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answerer:
+    """The skills of a replica."""
+
+    agent: str
+    instance: str
+    skills: dict[str, Skill]
+    flows: dict[str, FlowHandler]
+    """By skill."""
+    codec: ValueCodec
+    retain: float
+
+    async def answer(
+        self, request: CallRequest, task: str, emit: Emit, *, epoch: int, left: float | None
+    ) -> Raw:
+        """The packed result.
+
+        Args:
+            request: What to do.
+            task: The token of the task.
+            emit: Takes the pieces of a stream.
+            epoch: Which attempt this is.
+            left: Seconds until nobody waits any more.
+
+        Raises:
+            Rejected: the request cannot be answered by anybody.
+            Exception: what the handler raised.
+        """
+        skill = self.skills.get(request.skill)
+        if skill is None:
+            known = ", ".join(self.skills)
+            msg = f"agent {self.agent!r} has no skill {request.skill!r}; it has {known}"
+            raise Rejected(msg, code="UNKNOWN_SKILL")
+        message, ctx = self._unpack(request, emit, epoch, left)
+        flow = self.flows.get(request.skill)
+        if flow is None:
+            result = await call_handler(skill, message, ctx, emit)
+        else:
+            answer = await flow.answer(checked_input(skill, message), task, emit)
+            result = checked_output(skill, answer)
+        return Raw(self.codec.pack(result, "result")) if result is not None else NONE
+
+    def _unpack(
+        self, request: CallRequest, emit: Emit, epoch: int, left: float | None
+    ) -> tuple[Message, AgentContext]:
+        try:
+            message = self.codec.unpack_output(request.message)
+            metadata: Any = self.codec.unpack(request.metadata)
+        except MalformedValue as error:
+            raise Rejected(str(error), code="MALFORMED") from error
+        if not isinstance(message, Message):
+            msg = "the request carries no Message"
+            raise Rejected(msg, code="MALFORMED")
+        ctx = AgentContext(
+            task_id=request.task,
+            skill=request.skill,
+            tenant=request.tenant,
+            context_id=request.context_id,
+            metadata=metadata if isinstance(metadata, dict) else message.meta,
+            epoch=epoch,
+            traceparent=request.traceparent,
+            _emit=emit,
+            _deadline=None if left is None else asyncio.get_running_loop().time() + left,
+        )
+        return message, ctx
+
+    def outcome(
+        self, request: CallRequest, work: asyncio.Task[Raw], *, epoch: int, events: int
+    ) -> TaskRecord:
+        """The end that follows from how the handler ended."""
+        if work.cancelled():
+            problem = (FAILED, "HANDLER_EXCEPTION", "the handler was cancelled from inside")
+            return self.end(request, problem, epoch=epoch, events=events)
+        error = work.exception()
+        match error:
+            case None:
+                return self.end(request, None, epoch=epoch, events=events, result=work.result())
+            case Rejected():
+                problem = (REJECTED, error.code, str(error))
+            case NotEncodable():
+                problem = (FAILED, "NOT_ENCODABLE", str(error))
+            case PayloadTooLarge():
+                problem = (FAILED, "TOO_LARGE", str(error))
+            case _:
+                problem = (FAILED, "HANDLER_EXCEPTION", f"{type(error).__name__}: {error}")
+        return self.end(request, problem, epoch=epoch, events=events)
+
+    def end(
+        self,
+        request: CallRequest | None,
+        problem: tuple[str, str, str] | None,
+        *,
+        epoch: int,
+        events: int = 0,
+        result: Raw = NONE,
+    ) -> TaskRecord:
+        """An end: of (state, code, message), or with a result."""
+        state, *error = problem or (COMPLETED,)
+        return TaskRecord(
+            kind=END,
+            epoch=epoch,
+            agent=self.agent,
+            instance=self.instance,
+            skill=request.skill if request is not None else "",
+            context_id=request.context_id if request is not None else None,
+            state=state,
+            result=result,
+            events=events,
+            error=(error[0], _short(error[1])) if error else None,
+            retain=self.retain,
+        )
+
+
+def _short(text: str) -> str:
+    clean = text.encode("utf-8", "backslashreplace").decode()
+    return clean if len(clean) <= _LONGEST_TEXT else clean[: _LONGEST_TEXT - 3] + "..."

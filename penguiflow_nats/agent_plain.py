@@ -1,0 +1,123 @@
+"""Plain calls: request and reply without durability, for what is cheap and may be asked again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec import Raw
+
+from penguiflow.durable.wire_errors import WireError
+from penguiflow_nats.agent_answer import Answerer
+from penguiflow_nats.agent_skills import Chunk
+from penguiflow_nats.call_subjects import CallNames, task_token
+from penguiflow_nats.call_wire import (
+    FAILED,
+    REJECTED,
+    CallRequest,
+    TaskRecord,
+    encode,
+    read_request,
+)
+from penguiflow_nats.connection import Connection
+from penguiflow_nats.errors import NatsError, PayloadTooLarge
+from penguiflow_nats.incoming import Incoming
+from penguiflow_nats.subscription import Subscription
+
+QUEUE = "penguiflow"
+"""Queue group of the replicas: each call goes to one of them."""
+
+Counted = Callable[[str, float, TaskRecord], None]
+
+
+class PlainCalls:
+    """Takes plain calls for a replica; more than `limit` at once are refused as BUSY."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        names: CallNames,
+        answerer: Answerer,
+        *,
+        limit: int,
+        counted: Counted,
+    ) -> None:
+        self._connection = connection
+        self._names = names
+        self._answerer = answerer
+        self._limit = limit
+        self._counted = counted
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscription: Subscription | None = None
+
+    def start(self) -> None:
+        """Take calls."""
+        subject = self._names.ask(self._answerer.agent)
+        self._subscription = self._connection.subscribe(subject, self._heard, queue=QUEUE)
+
+    async def stop(self, *, drain: float) -> None:
+        """Take no more; finish what is in work within `drain` seconds."""
+        if self._subscription is not None:
+            await self._subscription.drain()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=drain)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=5.0)
+
+    def _heard(self, message: Incoming) -> None:
+        try:
+            request = read_request(message.data)
+        except WireError as error:
+            self._refuse(message.reply, None, "MALFORMED", str(error))
+            return
+        if request.tenant != self._names.tenant or request.agent != self._answerer.agent:
+            problem = "the request is of another tenant or agent than its subject"
+            self._refuse(message.reply, request, "MALFORMED", problem)
+        elif len(self._tasks) >= self._limit:
+            problem = f"{self._limit} plain calls are in work"
+            self._refuse(message.reply, request, "BUSY", problem)
+        else:
+            work = asyncio.get_running_loop().create_task(self._work(request, message.reply))
+            self._tasks.add(work)
+            work.add_done_callback(self._tasks.discard)
+
+    def _refuse(self, reply: str, request: CallRequest | None, code: str, text: str) -> None:
+        self._reply(reply, self._answerer.end(request, (REJECTED, code, text), epoch=0))
+
+    async def _work(self, request: CallRequest, reply: str) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        answering = loop.create_task(self._answer(request))
+        try:
+            await asyncio.wait({answering}, timeout=request.budget)
+        finally:
+            if not answering.done():
+                answering.cancel()
+        if answering.done():
+            end = self._answerer.outcome(request, answering, epoch=0, events=0)
+        else:
+            problem = (FAILED, "DEADLINE_EXCEEDED", "the time of the call is up")
+            end = self._answerer.end(request, problem, epoch=0)
+        self._reply(reply, end)
+        self._counted(request.skill, loop.time() - began, end)
+
+    async def _answer(self, request: CallRequest) -> Raw:
+        token = task_token(request.task)
+        return await self._answerer.answer(request, token, _nowhere, epoch=0, left=request.budget)
+
+    def _reply(self, reply: str, end: TaskRecord) -> None:
+        if not reply:
+            return
+        try:
+            self._connection.publish(reply, encode(end))
+        except PayloadTooLarge as error:
+            problem = (FAILED, "TOO_LARGE", f"the result is too large: {error}")
+            self._connection.publish(reply, encode(self._answerer.end(None, problem, epoch=0)))
+        except NatsError:
+            return  # plain calls promise nothing: whoever asked will time out
+
+
+async def _nowhere(piece: Chunk) -> None:
+    """A plain call has no stream."""
