@@ -251,7 +251,7 @@ class EmbeddedServer:
             self._process = None
 
     def pause(self) -> None:
-        """Freeze it with SIGSTOP: connections stay, nothing answers. Returns when it took effect."""
+        """Freeze it with SIGSTOP: connections stay, nothing answers. Returns when it is."""
         os.kill(self.pid, signal.SIGSTOP)
         if hasattr(os, "waitid"):
             # The signal takes effect a moment later; WNOWAIT leaves the news for `Popen` to read.

@@ -43,7 +43,7 @@ class ConnectionSettings:
     """First tokens of every reply subject; permissions may require one of your own."""
 
     ping_interval: float = 3.0
-    """Seconds between pings. A dead link is noticed after one to two intervals."""
+    """A dead link is noticed within three times as many seconds, but not within the first."""
 
     connect_timeout: float = 2.0
     """Seconds for one attempt on one server."""

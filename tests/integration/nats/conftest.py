@@ -26,7 +26,7 @@ async def server() -> AsyncIterator[EmbeddedServer]:
 
 @pytest.fixture
 def settings(server: EmbeddedServer, path: WirePath) -> ConnectionSettings:
-    return ConnectionSettings(servers=(server.url,), path=path, ping_interval=1.0)
+    return ConnectionSettings(servers=(server.url,), path=path)
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ async def test_a_dead_read_loop_is_noticed(server: EmbeddedServer, path: WirePat
 async def test_a_black_hole_is_noticed_within_three_pings(
     server: EmbeddedServer, path: WirePath, directions: tuple[str, ...]
 ) -> None:
-    interval = 0.4
+    interval = 0.8
     loop = asyncio.get_running_loop()
     async with (
         FaultProxy(server.port) as proxy,
