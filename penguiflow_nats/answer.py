@@ -17,8 +17,8 @@ from penguiflow.remote_models import (
 )
 from penguiflow.remote_tasks import RemoteTaskFailed
 from penguiflow_nats.call import Call, Position
-from penguiflow_nats.call_wire import COMPLETED, ReplyEvent, TaskRecord
-from penguiflow_nats.reply_feed import Started
+from penguiflow_nats.call_wire import COMPLETED, TaskRecord
+from penguiflow_nats.reply_feed import Event, Started
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Answer:
                 if isinstance(piece, Started):
                     if piece.again:
                         yield self._restart(piece)
-                elif isinstance(piece, ReplyEvent):
+                elif isinstance(piece, Event):
                     yield self._text(piece)
                 else:
                     yield self._last(piece)
@@ -83,11 +83,16 @@ class Answer:
         event.meta = {"restart": True, "epoch": start.epoch}
         return event
 
-    def _text(self, piece: ReplyEvent) -> NatsStreamEvent:
-        event = self._event(Position(piece.epoch, piece.n + 1))
-        event.text, event.done = piece.text, piece.done
-        event.meta = self._codec.unpack(piece.meta) if piece.meta != NONE else None
-        return event
+    def _text(self, event: Event) -> NatsStreamEvent:
+        piece = event.piece
+        return NatsStreamEvent(
+            text=piece.text,
+            done=piece.done,
+            meta=self._codec.unpack(piece.meta) if piece.meta != NONE else None,
+            task_id=self._call.task_id,
+            agent_url=self._agent_url,
+            position=f"{event.epoch}.{event.n + 1}",
+        )
 
     def _last(self, end: TaskRecord) -> NatsStreamEvent:
         answer = self.result(end)

@@ -27,10 +27,10 @@ from penguiflow_nats.call_wire import (
 from penguiflow_nats.errors import ApiError, NoResponders, NotConnected, OutcomeUnknown
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.persist import persist
-from penguiflow_nats.reply_feed import Piece, ReplyFeed
+from penguiflow_nats.reply_feed import News, ReplyFeed
 from penguiflow_nats.task_states import NOTHING, StateMoved, TaskStates
 
-_POLL = 2.0
+_POLL = 0.5
 """Seconds of silence after which a caller looks into the stream; doubles each time."""
 _LONGEST_POLL = 30.0
 _PLAIN_LIMIT = 30.0
@@ -196,7 +196,7 @@ class Call:
 
     # Following
 
-    async def pieces(self) -> AsyncGenerator[Piece, None]:
+    async def pieces(self) -> AsyncGenerator[News, None]:
         """Starts and events, then the end.
 
         Raises:
@@ -205,13 +205,13 @@ class Call:
             ReplyGap, NatsError, WireError: as `ReplyFeed.next`.
         """
         while True:
-            piece = await self._next()
+            piece = self._feed.at_hand() or await self._next()
             self._heard_anything = True
             yield piece
             if isinstance(piece, TaskRecord):
                 return
 
-    async def _next(self) -> Piece:
+    async def _next(self) -> News:
         began, poll = self._loop.time(), _POLL
         while True:
             piece = await self._feed.next(self._wait(began, poll))

@@ -58,16 +58,23 @@ class CallRequest(Struct, array_like=True, frozen=True, kw_only=True):
     tracestate: str | None = None
 
 
-class ReplyEvent(Struct, array_like=True, frozen=True):
-    """One piece of a streamed answer."""
+class Piece(Struct, array_like=True, frozen=True, gc=False):
+    """One event of a streamed answer."""
+
+    text: str
+    done: bool = False
+    meta: Raw = NONE
+    """More about it, packed."""
+
+
+class ReplyEvents(Struct, array_like=True, frozen=True):
+    """Events of a streamed answer that follow each other."""
 
     v: int
     epoch: int
     n: int
-    """Counts from 0 in each epoch, without a gap."""
-    text: str
-    done: bool = False
-    meta: Raw = NONE
+    """The number of the first one; numbers count from 0 in each epoch, without a gap."""
+    pieces: list[Piece]
 
 
 class TaskRecord(Struct, array_like=True, frozen=True, kw_only=True):
@@ -101,7 +108,7 @@ class TaskRecord(Struct, array_like=True, frozen=True, kw_only=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-W = TypeVar("W", CallRequest, ReplyEvent, TaskRecord)
+W = TypeVar("W", CallRequest, ReplyEvents, TaskRecord)
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -112,7 +119,7 @@ class _Probe(Struct, array_like=True, frozen=True):
 _probe = msgspec.msgpack.Decoder(_Probe).decode
 
 
-def encode(value: CallRequest | ReplyEvent | TaskRecord) -> bytes:
+def encode(value: CallRequest | ReplyEvents | TaskRecord) -> bytes:
     """The bytes of a struct.
 
     Raises:
@@ -166,8 +173,8 @@ def _about_request(request: CallRequest) -> str | None:
     return None
 
 
-def _about_event(event: ReplyEvent) -> str | None:
-    return "a number is negative" if event.epoch < 0 or event.n < 0 else None
+def _about_events(events: ReplyEvents) -> str | None:
+    return "a number is negative" if events.epoch < 0 or events.n < 0 else None
 
 
 def _about_record(record: TaskRecord) -> str | None:
@@ -181,7 +188,7 @@ def _about_record(record: TaskRecord) -> str | None:
 
 
 read_request = _reader(CallRequest, _about_request)
-read_event = _reader(ReplyEvent, _about_event)
+read_events = _reader(ReplyEvents, _about_events)
 read_record = _reader(TaskRecord, _about_record)
 """The struct behind the bytes.
 

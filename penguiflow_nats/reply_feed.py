@@ -15,9 +15,10 @@ from penguiflow_nats.call_errors import ReplyGap
 from penguiflow_nats.call_subjects import STATE, CallNames
 from penguiflow_nats.call_wire import (
     EVERYTHING,
-    ReplyEvent,
+    Piece,
+    ReplyEvents,
     TaskRecord,
-    read_event,
+    read_events,
     read_record,
 )
 from penguiflow_nats.connection import Connection
@@ -45,7 +46,15 @@ class Started(NamedTuple):
     again: bool
 
 
-Piece: TypeAlias = Started | ReplyEvent | TaskRecord
+class Event(NamedTuple):
+    """One event, with its number in its epoch."""
+
+    epoch: int
+    n: int
+    piece: Piece
+
+
+News: TypeAlias = Started | Event | TaskRecord
 
 
 class ReplyFeed:
@@ -66,8 +75,8 @@ class ReplyFeed:
         self._connection = connection
         self._names = names
         self._task = task
-        self._stash: dict[int, ReplyEvent] = {}
-        self._ready: deque[Piece] = deque()
+        self._stash: dict[int, ReplyEvents] = {}
+        self._ready: deque[News] = deque()
         self._heard: deque[Incoming] = deque()
         self._last: Incoming | None = None
         self._cursor = 0
@@ -104,7 +113,11 @@ class ReplyFeed:
         self._heard.append(message)
         self._signal.set()
 
-    async def next(self, timeout: float) -> Piece | None:
+    def at_hand(self) -> News | None:
+        """What comes next, if it is there already."""
+        return self._ready.popleft() if self._ready else None
+
+    async def next(self, timeout: float) -> News | None:
         """What comes next: a start, an event, or the end; None when nothing came in time.
 
         Raises:
@@ -155,13 +168,25 @@ class ReplyFeed:
             if record.is_end:
                 self._end = record
             return
-        event = read_event(data)
-        self._begin(event.epoch)
-        if event.epoch == self.epoch and event.n >= self.number:
-            self._stash[event.n] = event
-        while self.number in self._stash:
-            self._ready.append(self._stash.pop(self.number))
-            self.number += 1
+        events = read_events(data)
+        self._begin(events.epoch)
+        if events.epoch == self.epoch:
+            self._take_events(events)
+
+    def _take_events(self, events: ReplyEvents) -> None:
+        if events.n > self.number:
+            self._stash[events.n] = events
+            return
+        self._give(events)
+        while self._stash and min(self._stash) <= self.number:
+            self._give(self._stash.pop(min(self._stash)))
+
+    def _give(self, events: ReplyEvents) -> None:
+        """Give what is new of events that begin at or before the next number."""
+        epoch, first = events.epoch, self.number - events.n
+        for number, piece in enumerate(events.pieces[first:], self.number):
+            self._ready.append(Event(epoch, number, piece))
+        self.number = max(self.number, events.n + len(events.pieces))
 
     def _begin(self, epoch: int) -> None:
         if epoch <= self.epoch:

@@ -1,4 +1,8 @@
-"""Publishes the events of one epoch: in order, numbered, stored before the end is."""
+"""Publishes the events of one epoch: in order, numbered, stored before the end is.
+
+The first event leaves at once. What comes while it is on its way leaves together as soon as it is
+stored, so a fast stream costs few messages and a slow one waits for nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,16 @@ from msgspec import Raw
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.envelope import NONE
 from penguiflow_nats import error_codes
-from penguiflow_nats.call_wire import VERSION, ReplyEvent, encode
+from penguiflow_nats.call_wire import VERSION, Piece, ReplyEvents, encode
 from penguiflow_nats.errors import NatsError
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.persist import persist
 from penguiflow_nats.stream_types import PubAck
 
-_WINDOW = 256
-"""Events on their way to the server at once."""
+_WINDOW = 16
+"""Messages on their way to the server at once."""
+_PIECES, _BYTES = 256, 64 * 1024
+"""Most that one message holds; a longer piece has a message of its own."""
 _GIVE_UP = 60.0
 _NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES)
 
@@ -39,61 +45,111 @@ class ReplyPublisher:
         self._codec = codec
         self._subject = subject
         self._epoch = epoch
+        self._waiting: list[Piece] = []
+        self._waiting_bytes = 0
         self._sent: deque[_Sent] = deque()
+        self._draining: asyncio.Task[None] | None = None
+        self._moved = asyncio.Event()
         self.count = 0
+        """Events published so far."""
         self.broken: NatsError | None = None
         """Why the server did not take an event that it would have had to take."""
 
     async def publish(self, text: str, *, done: bool, meta: Mapping[str, Any] | None) -> None:
-        """Send one event; waits while too many are not stored yet.
+        """Send one event; waits while the server does not keep up.
 
         Raises:
-            NatsError: the server refuses, or is away for too long.
+            PayloadTooLarge: the event alone is more than the server takes; it does not count.
+            NatsError: the server refuses, or was away for too long.
             WireError: the event cannot travel.
         """
-        packed = Raw(self._codec.pack(dict(meta), "meta")) if meta else NONE
-        data = encode(ReplyEvent(VERSION, self._epoch, self.count, text, done, packed))
-        while len(self._sent) >= _WINDOW or (self._sent and self._sent[0].receipt.done()):
-            await self._settle_oldest()
-        connection = self._jetstream.connection
-        link = connection.link
-        if link is not None and link.pending_bytes > connection.settings.max_pending_bytes:
-            await connection.writable()
-        self._sent.append(_Sent(data, self._jetstream.append(self._subject, data)))
+        self._raise_if_broken()
+        piece = Piece(text, done, Raw(self._codec.pack(dict(meta), "meta")) if meta else NONE)
+        size = len(text) + len(bytes(piece.meta))
+        if self._waiting_bytes + size > _BYTES or len(self._waiting) >= _PIECES:
+            await self._send_waiting()
+        self._waiting.append(piece)
+        self._waiting_bytes += size
         self.count += 1
+        if not self._sent or size > _BYTES:
+            try:
+                self._send()
+            except NatsError:
+                self._waiting.pop()
+                self._waiting_bytes -= size
+                self.count -= 1
+                raise
 
     async def flush(self) -> None:
         """Wait until everything is stored. Raises as `publish`."""
+        if self._waiting:
+            await self._send_waiting()
         while self._sent:
-            await self._settle_oldest()
+            await self._turn()
 
-    async def _settle_oldest(self) -> None:
-        sent = self._sent[0]
+    async def _send_waiting(self) -> None:
+        while len(self._sent) >= _WINDOW:
+            await self._turn()
+        if self._waiting:
+            self._send()
+            await asyncio.sleep(0)  # a stream that never waits must let the message leave
+
+    async def _turn(self) -> None:
+        """Wait until the oldest message on its way is stored."""
+        self._raise_if_broken()
+        self._moved.clear()
+        await self._moved.wait()
+        self._raise_if_broken()
+
+    def _raise_if_broken(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+
+    def _send(self) -> None:
+        pieces, first = self._waiting, self.count - len(self._waiting)
+        data = encode(ReplyEvents(VERSION, self._epoch, first, pieces))
+        self._sent.append(_Sent(data, self._jetstream.append(self._subject, data)))
+        self._waiting, self._waiting_bytes = [], 0
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """See the messages stored in their order, and send what waited for them."""
         try:
-            await sent.receipt
-        except NatsError:
-            await self._send_again(sent.data)
-        self._sent.popleft()
+            while self._sent:
+                sent = self._sent[0]
+                try:
+                    await sent.receipt
+                except NatsError:
+                    await self._send_again(sent.data)
+                self._sent.popleft()
+                if self._waiting and not self._sent:
+                    self._send()
+                self._moved.set()
+        except NatsError as error:
+            self.broken = error
+        finally:
+            self._draining = None
+            self._moved.set()
 
     async def _send_again(self, data: bytes) -> None:
         """Stored twice is harmless: the number tells. What comes later may be stored already, so
         a reader has to sort."""
-        try:
-            await persist(
-                self._jetstream.connection,
-                lambda: self._jetstream.append(self._subject, data),
-                limit=_GIVE_UP,
-                also=_NO_ROOM,
-            )
-        except NatsError as error:
-            self.broken = error
-            raise
+        await persist(
+            self._jetstream.connection,
+            lambda: self._jetstream.append(self._subject, data),
+            limit=_GIVE_UP,
+            also=_NO_ROOM,
+        )
 
     def abandon(self) -> None:
         """Nobody wants to know any more what became of what is on its way."""
+        if self._draining is not None:
+            self._draining.cancel()
         for sent in self._sent:
             sent.receipt.add_done_callback(_look_away)
         self._sent.clear()
+        self._waiting = []
 
 
 def _look_away(receipt: asyncio.Future[PubAck]) -> None:

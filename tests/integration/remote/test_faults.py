@@ -125,11 +125,11 @@ async def test_a_slow_reader_misses_nothing(
     """What is beyond its buffer is read from the stream."""
     async with agent.serve(server.url):
         events = []
-        async for event in transport.stream(request("count", {"n": 4000})):
+        async for event in transport.stream(request("count", {"n": 6000, "pause": 1e-9})):
             events.append(event)
             if len(events) in (10, 2000):
                 await asyncio.sleep(0.5)
-    assert numbers(events) == [str(n) for n in range(4000)]
+    assert numbers(events) == [str(n) for n in range(6000)]
 
 
 async def test_a_drained_replica_hands_its_call_over(
