@@ -10,7 +10,7 @@ import math
 import sys
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 from hypothesis import given, settings
@@ -62,7 +62,8 @@ class Record(msgspec.Struct):
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=6)
 day = dt.timedelta(hours=23)
 fixed_offsets = (st.timedeltas(-day, day) | st.just(dt.timedelta(microseconds=-1))).map(dt.timezone)
-zones = st.none() | st.just(dt.UTC) | fixed_offsets | st.timezones()
+named_zones = st.timezones() if available_timezones() else st.nothing()
+zones = st.none() | st.just(dt.UTC) | fixed_offsets | named_zones
 datetimes = st.datetimes(timezones=zones) | st.datetimes(timezones=zones).map(
     lambda value: value.replace(fold=1)
 )
