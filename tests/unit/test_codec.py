@@ -92,11 +92,9 @@ def alike(one: Any, other: Any) -> bool:
         NAIVE("2020-01-02T03:04:05.000006"), NAIVE("0001-01-01"),
         NAIVE("9999-12-31T23:59:59.999999"),
         dt.datetime(2020, 1, 2, tzinfo=dt.UTC),
-
         dt.datetime(2020, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=-3, seconds=7))),
         dt.datetime(2020, 1, 2, tzinfo=dt.timezone(dt.timedelta(microseconds=-1))),
         dt.date(2020, 2, 29), dt.time(1, 2, 3, 4), dt.time(1, tzinfo=dt.UTC),
-
         dt.timedelta(-1, 2, 3), dt.timedelta.max, uuid.UUID(int=7),
         Decimal("1.10"), Decimal("-0"), Decimal("1E+400"), Decimal("Infinity"),
         Colour.RED, Colour.CRIMSON, Colour.GREEN, Level.LOW, Name.A, Rights.READ | Rights.WRITE,
