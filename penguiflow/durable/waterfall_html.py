@@ -19,7 +19,7 @@ _COLUMNS = (
     ("pf-node", "node"),
     ("pf-worker", "worker"),
     ("pf-try", "attempt"),
-    ("pf-time pf-number", "wait"),
+    ("pf-wait pf-number", "wait"),
     ("pf-time pf-number", "time"),
     ("", "when"),
 )
@@ -93,6 +93,7 @@ class _Html:
 
     def _table(self, hops: Iterable[Hop], caption: str, *, shows_head: bool) -> str:
         hidden = "" if shows_head else ' class="pf-hidden"'
+        again = "" if shows_head else ' class="pf-again-head"'
         head = "".join(
             f'<th scope="col" class="{kind}"><span{hidden}>{name}</span></th>'
             for kind, name in _COLUMNS
@@ -100,7 +101,7 @@ class _Html:
         body = "\n".join(self._hop(hop) for hop in hops)
         return (
             f'<table>\n<caption class="pf-hidden">{escape(caption)}</caption>\n'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+            f"<thead{again}><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
         )
 
     def _fold(self, fold: Fold) -> str:
@@ -114,7 +115,10 @@ class _Html:
         )
 
     def _hop(self, hop: Hop) -> str:
-        name = f'<th scope="row">{escape(hop.node)}{self._label(hop)}</th>'
+        full = escape(
+            f"{hop.node} {self._labels.get((hop.node, hop.input), hop.input)}", quote=True
+        )
+        name = f'<th scope="row" title="{full}">{escape(hop.node)}{self._label(hop)}</th>'
         worker = escape(self._workers.get(hop.worker, ""))
         title = escape(hop.worker, quote=True)
         cells = (
