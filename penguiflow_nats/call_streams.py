@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from penguiflow_nats.call_subjects import CallNames
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.stream_types import SECOND, Republish, StreamConfig
-from penguiflow_nats.streams import DAY, ensure
+from penguiflow_nats.streams import DAY, StreamDrift, ensure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def calls_config(names: CallNames, storage: CallStorage) -> StreamConfig:
 
 
 def replies_config(names: CallNames, storage: CallStorage) -> StreamConfig:
-    """What agents answer. Whatever is stored is told at once on the live subjects, so that a
+    """What agents answer. Whatever is stored is told at once on the subjects of news, so that a
     caller hears committed messages only, and in the order of the stream."""
     return StreamConfig(
         name=names.replies_stream,
@@ -54,7 +54,7 @@ def replies_config(names: CallNames, storage: CallStorage) -> StreamConfig:
         max_age=storage.age * SECOND,
         num_replicas=storage.replicas,
         allow_direct=True,
-        republish=Republish(src=names.replies, dest=names.live),
+        republish=Republish(src=names.replies, dest=names.news),
     )
 
 
@@ -69,4 +69,12 @@ async def ensure_call_streams(
     """
     chosen = storage or CallStorage()
     await ensure(jetstream, calls_config(names, chosen))
-    await ensure(jetstream, replies_config(names, chosen))
+    replies = replies_config(names, chosen)
+    await ensure(jetstream, replies)
+    found = (await jetstream.stream_info(replies.name)).config.republish
+    if found != replies.republish:
+        msg = (
+            f"stream {replies.name} has republish={found!r}, needed is {replies.republish!r}; "
+            "correct it, or remove the stream when no task in it is needed"
+        )
+        raise StreamDrift(msg)

@@ -3,7 +3,7 @@
 pf.v1.<tenant>.call.<agent>.<task>        a request; stored, one per task
 pf.v1.<tenant>.reply.<task>.state         where the task stands: starts, then one end; stored
 pf.v1.<tenant>.reply.<task>.<epoch>       its events by epoch, numbered; stored
-pf.v1.<tenant>.live.<task>.<rest>         each of the two again, as soon as it is stored
+pf.v1.<tenant>.news.<task>.<rest>         each of the two again, as soon as it is stored
 pf.v1.<tenant>.cancel.<agent>             tells the agent's replicas to look at a task
 pf.v1.<tenant>.ask.<agent>                a plain request, not stored
 """
@@ -86,9 +86,9 @@ class CallNames:
         return f"{self.root}.reply.>"
 
     @property
-    def live(self) -> str:
+    def news(self) -> str:
         """The same, told when it is stored."""
-        return f"{self.root}.live.>"
+        return f"{self.root}.news.>"
 
     @property
     def states(self) -> str:
@@ -117,7 +117,7 @@ class CallNames:
 
     def heard(self, task: str) -> str:
         """All states and events of a task, live."""
-        return f"{self.root}.live.{task}.*"
+        return f"{self.root}.news.{task}.*"
 
     def cancel(self, agent: str) -> str:
         """Where an agent's replicas are told of cancelled tasks."""
