@@ -45,7 +45,7 @@ from penguiflow_nats.persist import persist
 from penguiflow_nats.puller import ConsumerGone, Puller
 from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.stream_types import SECOND, ConsumerConfig, StoredMessage
-from penguiflow_nats.streams import Storage, ensure, live_config, log_config
+from penguiflow_nats.streams import Storage, chunk_config, ensure, log_config
 from penguiflow_nats.subjects import Names
 from penguiflow_nats.subscription import Subscription as NatsSubscription
 
@@ -97,7 +97,7 @@ class JetStreamLog:
         log = cls(connection, tenant=tenant, flow=flow)
         storage = storage or Storage()
         await ensure(log.jetstream, log_config(log.names, storage))
-        await ensure(log.jetstream, live_config(log.names, storage))
+        await ensure(log.jetstream, chunk_config(log.names, storage))
         return log
 
     # Writing
@@ -330,7 +330,7 @@ class JetStreamLog:
     # Streaming
 
     async def publish_live(self, trace: str, data: bytes) -> None:
-        subject = self.names.live(trace)
+        subject = self.names.chunks(trace)
         await self._persist(lambda: self.jetstream.append(subject, data))
 
     async def read_live(self, trace: str) -> list[bytes]:
@@ -339,7 +339,10 @@ class JetStreamLog:
         while True:
             batch = await self._persist(
                 lambda after=after: self.jetstream.direct_get_batch(  # type: ignore[misc]
-                    self.names.live_stream, after=after, subject=self.names.live(trace), limit=1000
+                    self.names.chunk_stream,
+                    after=after,
+                    subject=self.names.chunks(trace),
+                    limit=1000,
                 )
             )
             if not batch:
@@ -351,7 +354,7 @@ class JetStreamLog:
         def received(message: Incoming) -> None:
             heard(message.data)
 
-        return _Listening(self.connection.subscribe(self.names.live(trace), received))
+        return _Listening(self.connection.subscribe(self.names.chunks(trace), received))
 
     def server_time(self) -> float:
         return time.time()

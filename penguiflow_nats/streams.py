@@ -28,8 +28,8 @@ class Storage:
     longest trace, since it removes what nobody has processed as well."""
     dlq_bytes: int = 256 * 1024**2
     dlq_age: int = 30 * DAY
-    live_bytes: int = 256 * 1024**2
-    live_age: int = 3600
+    chunk_bytes: int = 256 * 1024**2
+    chunk_age: int = 3600
     """Seconds for which streamed chunks can be read again; the oldest go first when it is full."""
 
 
@@ -69,16 +69,16 @@ def dlq_config(names: Names, storage: Storage) -> StreamConfig:
     )
 
 
-def live_config(names: Names, storage: Storage) -> StreamConfig:
+def chunk_config(names: Names, storage: Storage) -> StreamConfig:
     """What is streamed of traces: many messages per subject, the oldest give way."""
     return StreamConfig(
-        name=names.live_stream,
-        subjects=[names.live_subjects],
+        name=names.chunk_stream,
+        subjects=[names.chunk_subjects],
         description="PenguiFlow chunks of one tenant",
         retention="limits",
         discard="old",
-        max_bytes=storage.live_bytes,
-        max_age=storage.live_age * SECOND,
+        max_bytes=storage.chunk_bytes,
+        max_age=storage.chunk_age * SECOND,
         num_replicas=storage.replicas,
         allow_direct=True,
     )

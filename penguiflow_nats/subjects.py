@@ -1,9 +1,9 @@
 """Subjects and names on the server. Pure.
 
     pf.v1.<tenant>.<part>.<flow>.<kind>.<trace>.<node>.<input>   entries of the log
-    pf.v1.<tenant>.<part>.<flow>.<marker>.<trace>                markers: `end` and `cancel`
+    pf.v1.<tenant>.<part>.<flow>.<marker>.<trace>                markers: `lost`, `cancel`, `end`
     pf.v1.<tenant>.dlq.<flow>.<node>.<trace>.<id>                dead letters
-    pf.v1.<tenant>.live.<flow>.<trace>                           what is streamed of a trace
+    pf.v1.<tenant>.chunk.<flow>.<trace>                          what is streamed of a trace
     pf.v1.<tenant>.ctl.<flow>.<topic>                            broadcasts, not stored
 
 Every token is `[A-Za-z0-9_-]{1,64}` by full match; what does not fit is hashed before.
@@ -33,7 +33,7 @@ class Names:
         log_root: First tokens of the flow's log subjects.
         log_stream, log_subjects: The tenant's log.
         dlq_stream, dlq_subjects: The tenant's dead letters.
-        live_stream, live_subjects: What is streamed of the tenant's traces.
+        chunk_stream, chunk_subjects: What is streamed of the tenant's traces.
 
     Raises:
         ValueError: flow or part is no token.
@@ -41,11 +41,11 @@ class Names:
 
     __slots__ = (
         "_after_root",
+        "chunk_stream",
+        "chunk_subjects",
         "dlq_stream",
         "dlq_subjects",
         "flow",
-        "live_stream",
-        "live_subjects",
         "log_root",
         "log_stream",
         "log_subjects",
@@ -68,13 +68,13 @@ class Names:
         self.log_subjects = f"{self.root}.{part}.>"
         self.dlq_stream = f"PF_{self.tenant_token}_DLQ"
         self.dlq_subjects = f"{self.root}.dlq.>"
-        self.live_stream = f"PF_{self.tenant_token}_LIVE"
-        self.live_subjects = f"{self.root}.live.>"
+        self.chunk_stream = f"PF_{self.tenant_token}_CHUNKS"
+        self.chunk_subjects = f"{self.root}.chunk.>"
         self._after_root = len(self.log_root) + 1
 
     def consumer(self, node_token: str) -> str:
-        """The durable consumer of a node: consumers of one stream are told apart by flow too."""
-        return f"{self.flow}_{node_token}"
+        """The durable consumer of a node of this flow. No token holds a `=`."""
+        return f"{self.flow}={node_token}"
 
     def subject(self, key: Key) -> str:
         """The subject of an entry."""
@@ -129,9 +129,9 @@ class Names:
         """The subject of a dead letter."""
         return f"{self.root}.dlq.{self.flow}.{node_token}.{key.trace}.{identity}"
 
-    def live(self, trace: str) -> str:
+    def chunks(self, trace: str) -> str:
         """The subject of what is streamed of a trace."""
-        return f"{self.root}.live.{self.flow}.{trace}"
+        return f"{self.root}.chunk.{self.flow}.{trace}"
 
     def topic(self, topic: str) -> str:
         """The subject of a broadcast."""

@@ -26,7 +26,16 @@ from penguiflow.durable.envelope import (
     encode,
 )
 from penguiflow.durable.inputs import returned
-from penguiflow.durable.log import AlreadyCommitted, InputGone, Key, Log, Position, Stored
+from penguiflow.durable.log import (
+    AlreadyCommitted,
+    EntryTooLarge,
+    InputGone,
+    Key,
+    Log,
+    Position,
+    Stored,
+)
+from penguiflow.durable.stuck import StuckJoins
 from penguiflow.durable.topology import Topology, output_id
 from penguiflow.errors import FlowError
 from penguiflow.invocation import Invocation
@@ -67,6 +76,7 @@ class Commit:
         self._worker = worker
         self._emits_errors = emits_errors
         self._clock = clock
+        self._stuck = StuckJoins(log, topology, codec, worker=worker)
 
     async def result(self, delivery: DurableDelivery, run: Invocation, outcome: str = OK) -> None:
         """Commit what the run emitted; returns when all of it is visible downstream.
@@ -145,7 +155,7 @@ class Commit:
             await self.finish(delivery, stored)
             return
         record = Stored(key, sequence, envelope.started, data)
-        if envelope.outcome == OK and not envelope.expanded:
+        if envelope.outcome == OK and not envelope.expanded and envelope.outputs:
             if returned(record, envelope) is not None:
                 hints.send(self._log, envelope.client, record)
             return
@@ -162,13 +172,16 @@ class Commit:
             await self._expand(record.position, envelope)
         elif returned(record, envelope) is not None:
             hints.send(self._log, envelope.client, record)
+        if self._stuck.any and not envelope.outputs and envelope.weight != weight.WHOLE:
+            for ended in await self._stuck.branch_lost(record, envelope):
+                hints.send(self._log, envelope.client, ended)
 
     async def _bury(self, delivery: DurableDelivery, envelope: Envelope) -> None:
         error = envelope.error or {}
         letter = DeadLetter(
             stored=delivery.log_delivery.stored,
             node=envelope.node,
-            reason=Reason.FAILED if envelope.outcome == FAILED else Reason.POISON,
+            reason=_reason(envelope),
             detail=str(error.get("message", "")),
             deliveries=envelope.delivered,
             worker=envelope.worker,
@@ -216,8 +229,10 @@ class Commit:
         if stored is not None and EGRESS in output.targets:
             hints.send(self._log, envelope.client, stored)
 
-    async def poison(self, delivery: DurableDelivery, run_node: str, detail: str) -> None:
-        """Commit that an input is not tried any more, and bury it."""
+    async def dead(
+        self, delivery: DurableDelivery, run_node: str, reason: Reason, detail: str
+    ) -> None:
+        """Commit that an input is not tried any more, and bury it. Raises as `result`."""
         incoming = delivery.envelope
         envelope = Envelope(
             v=VERSION,
@@ -231,7 +246,7 @@ class Commit:
             expanded=False,
             weight=delivery.share,
             client=incoming.client,
-            error={"code": "POISON", "message": detail},
+            error={"code": reason.name, "message": detail},
             worker=self._worker,
             attempt=delivery.attempt,
             delivered=delivery.log_delivery.num_delivered,
@@ -256,6 +271,15 @@ class Commit:
             await run.streamed.popleft()
         streaming = self._log.publish_live(delivery.record_key.trace, data)
         run.streamed.append(asyncio.get_running_loop().create_task(streaming))
+
+
+def _reason(envelope: Envelope) -> Reason:
+    """Why the input of a failed or dead record is buried."""
+    error = envelope.error or {}
+    if envelope.outcome == DEAD:
+        return Reason[str(error.get("code", Reason.POISON.name))]
+    too_large = error.get("exception_type") == EntryTooLarge.__name__
+    return Reason.TOO_LARGE if too_large else Reason.FAILED
 
 
 def delivery_of(run: Invocation) -> DurableDelivery:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from penguiflow.durable.envelope import Envelope
 from penguiflow.durable.log import Key, LogDelivery
+from penguiflow.durable.notes import FAILED_BACK, FAILED_HERE, HANDED_BACK, Notes
 
-
-class Again(Protocol):
-    """Schedules another attempt on a delivery that keeps its lease."""
-
-    def __call__(self, delivery: DurableDelivery, delay: float) -> None: ...
+_NOTE_LIMIT = 2.0
+"""Seconds for a note; a worker that drains does not wait longer for a log that is away."""
 
 
 class DurableDelivery:
@@ -21,6 +21,8 @@ class DurableDelivery:
     __slots__ = (
         "_again",
         "_hold_limit",
+        "_notes",
+        "_written",
         "attempt",
         "envelope",
         "input_id",
@@ -42,6 +44,7 @@ class DurableDelivery:
         record_key: Key,
         again: Callable[[DurableDelivery, float], None],
         hold_limit: float,
+        notes: Notes,
     ) -> None:
         self.log_delivery = log_delivery
         self.envelope = envelope
@@ -51,20 +54,37 @@ class DurableDelivery:
         self.share = share
         """What part of its submission this input carries."""
         self.record_key = record_key
-        self.attempt = log_delivery.num_delivered - 1
+        self.attempt = 0
         self._again = again
         self._hold_limit = hold_limit
+        self._notes = notes
+        self._written = 0
 
     async def ack(self) -> None:
         await self.log_delivery.ack()
 
     async def nak(self, delay: float = 0.0, *, attempted: bool = True) -> None:
         """A short back-off is waited for here, with the lease renewed; a long one in the log."""
-        if attempted and delay <= self._hold_limit:
+        if attempted:
             self.attempt += 1
+        held = 0 < delay <= self._hold_limit if not attempted else delay <= self._hold_limit
+        if held:
+            if attempted:
+                await self._note(FAILED_HERE)
             self._again(self, delay)
             return
+        await self._note(FAILED_BACK if attempted else HANDED_BACK)
         await self.log_delivery.nak(delay)
+
+    async def _note(self, end: str) -> None:
+        """Note how this attempt ended, briefly: a note that is not taken costs its count only."""
+        self._written += 1
+        entry = self.log_delivery
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NOTE_LIMIT):
+                await self._notes.write(
+                    self.record_key, entry.stored, entry.num_delivered, self._written, end
+                )
 
     async def term(self, reason: str) -> None:
         await self.log_delivery.term(reason)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from penguiflow.durable import weight
-from penguiflow.durable.envelope import decode
+from penguiflow.durable.envelope import Envelope, decode
 from penguiflow.durable.inputs import returned
 from penguiflow.durable.log import Kind, Stored
 from penguiflow.durable.wire_errors import WireError
@@ -27,6 +27,8 @@ class Standing:
     """When its last entry was written, by the log's clock."""
     submissions: int = 0
     shares: str = "0"
+    unreadable: bool = False
+    """Some entry of it cannot be read."""
     ended: bool = False
     """An end marker was written: nothing of it goes on."""
 
@@ -35,7 +37,10 @@ class Standing:
         """Whether nothing of the trace is under way."""
         if self.ended:
             return True
-        return self.submissions > 0 and weight.is_whole(self.shares, self.submissions)
+        if not self.submissions:
+            # Nothing of it can run: what cannot be read is buried.
+            return self.unreadable
+        return weight.is_whole(self.shares, self.submissions)
 
 
 class Fold:
@@ -64,10 +69,14 @@ class Fold:
         if standing is None:
             standing = self._traces[trace] = Standing(stored.sequence, 0, 0.0)
         standing.last, standing.changed = stored.sequence, stored.timestamp
+        envelope = _read(stored)
+        if envelope is None:
+            standing.unreadable = True
+            return
         if stored.key.kind is Kind.INGRESS:
             standing.submissions += 1
             return
-        share = _returned(stored)
+        share = returned(stored, envelope)
         if share is not None:
             standing.shares = weight.add((standing.shares, share))
 
@@ -96,8 +105,8 @@ class Fold:
         return sum(not standing.is_over for standing in self._traces.values())
 
 
-def _returned(stored: Stored) -> str | None:
+def _read(stored: Stored) -> Envelope | None:
     try:
-        return returned(stored, decode(stored.data))
+        return decode(stored.data)
     except WireError:
         return None

@@ -40,9 +40,12 @@ def share_of(envelope: Envelope, output: Output) -> str:
     return envelope.weight if count == 1 else weight.split(envelope.weight, count)
 
 
+_CARRY_NOTHING = (Kind.INGRESS, Kind.NOTE)
+
+
 def returned(stored: Stored, envelope: Envelope) -> str | None:
     """The part of its submission that ends with this entry; None when all of it goes on."""
-    if envelope.expanded or stored.key.kind is Kind.INGRESS:
+    if envelope.expanded or stored.key.kind in _CARRY_NOTHING:
         return None
     if not envelope.outputs:
         return envelope.weight

@@ -14,12 +14,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from penguiflow.durable import weight
+from penguiflow.durable import hints, weight
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import decode
 from penguiflow.durable.inputs import Input, input_for
-from penguiflow.durable.log import Key, Log, LogUnavailable, Stored
+from penguiflow.durable.log import Key, Kind, Log, LogUnavailable, Pattern, Stored
+from penguiflow.durable.stuck import StuckJoins
 from penguiflow.durable.tokens import derive
 from penguiflow.durable.topology import Topology, record_key
 from penguiflow.join import Join, joined
@@ -52,12 +53,22 @@ class _Arrival:
 class DurableJoin:
     """Opens the deliveries of one join node."""
 
-    def __init__(self, node: Node, join: Join, topology: Topology, codec: ValueCodec, log: Log):
+    def __init__(
+        self,
+        node: Node,
+        join: Join,
+        topology: Topology,
+        codec: ValueCodec,
+        log: Log,
+        *,
+        worker: str,
+    ) -> None:
         self._name = str(node.name)
         self._token = topology.tokens[self._name]
         self._join = join
         self._codec = codec
         self._log = log
+        self._stuck = StuckJoins(log, topology, codec, worker=worker)
         self._patterns = topology.consumer(node).patterns
         self._traces: OrderedDict[str, _Seen] = OrderedDict()
 
@@ -109,7 +120,7 @@ class DurableJoin:
 
     async def _look(self, delivery: DurableDelivery, seen: _Seen) -> DurableDelivery | None:
         own = delivery.log_delivery.stored
-        arrivals = await self._arrivals(own.key.trace)
+        arrivals, lost = await self._arrivals(own.key.trace)
         position = next((i for i, a in enumerate(arrivals) if a.stored.key == own.key), None)
         if position is None:
             msg = "the log's answer does not hold the input that asked; a replica is behind"
@@ -119,15 +130,21 @@ class DurableJoin:
         group = arrivals[index * count : (index + 1) * count]
         if len(group) < count:
             seen.upto = arrivals[-1].stored.sequence
+            if lost:
+                for record in await self._stuck.end(own.key.trace):
+                    hints.send(self._log, delivery.envelope.client, record)
             return None
         completed = self._completed(delivery, index, group)
         seen.complete.update((arrival.stored.key, completed.record_key) for arrival in group)
         return completed
 
-    async def _arrivals(self, trace: str) -> list[_Arrival]:
-        entries = await self._log.read([replace(p, trace=trace) for p in self._patterns])
+    async def _arrivals(self, trace: str) -> tuple[list[_Arrival], bool]:
+        """The inputs that are there, and whether a branch of the trace was lost."""
+        patterns = [replace(p, trace=trace) for p in self._patterns]
+        entries = await self._log.read([*patterns, Pattern(kind=Kind.LOST, trace=trace)])
+        lost = any(entry.key.kind is Kind.LOST for entry in entries)
         found = ((entry, input_for(entry, decode(entry.data), self._name)) for entry in entries)
-        return [_Arrival(entry, value) for entry, value in found if value is not None]
+        return [_Arrival(entry, value) for entry, value in found if value is not None], lost
 
     def _completed(
         self, delivery: DurableDelivery, index: int, group: list[_Arrival]

@@ -20,7 +20,7 @@ from penguiflow.durable.fold import Fold
 from penguiflow.durable.log import Log, LogError, Stored
 from penguiflow.events import log_event
 
-_ONE_BY_ONE = 500
+_ONE_BY_ONE = 10_000
 """Traces removed one by one per round, at most; the rest goes at once, below a sequence."""
 
 

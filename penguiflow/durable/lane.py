@@ -12,7 +12,8 @@ from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import Envelope, EnvelopeTooNew, MalformedEnvelope, decode
 from penguiflow.durable.inputs import Input, input_for
 from penguiflow.durable.join import DurableJoin, passing
-from penguiflow.durable.log import Consumption, LogDelivery, LogError
+from penguiflow.durable.log import Consumption, InputGone, LogDelivery
+from penguiflow.durable.notes import Notes
 from penguiflow.durable.topology import record_key
 from penguiflow.durable.wire_errors import MalformedValue, WireError
 from penguiflow.events import log_event
@@ -52,6 +53,7 @@ class Lane:
         self._worker_id = worker_id
         self._max_deliveries = max_deliveries
         self._newer_delay = newer_delay
+        self._notes = Notes(host.log)
         self._lease = host.topology.lease
         self._join = join
         self._worker = Worker(node if join is None else passing(node), host)
@@ -124,6 +126,7 @@ class Lane:
             record_key=record_key(entry.stored.key.trace, self._token, found.input_id),
             again=self._again,
             hold_limit=self._lease,
+            notes=self._notes,
         )
 
     async def _open(self, entry: LogDelivery) -> DurableDelivery | None:
@@ -169,9 +172,10 @@ class Lane:
             await self._commit.finish(delivery, record)
             await settle_entry(delivery.log_delivery)
             return True
-        limit = self._max_deliveries + self.node.policy.max_retries
-        if delivery.log_delivery.num_delivered > limit:
-            detail = f"delivered {limit} times and never settled; it may end its process"
+        past = await self._notes.past(delivery.record_key, delivery.log_delivery.num_delivered)
+        delivery.attempt = past.attempts
+        if past.deaths >= self._max_deliveries:
+            detail = f"delivered {past.deaths} times and never settled; it may end its process"
             await self._bury_input(delivery, Reason.POISON, detail)
             return True
         return False
@@ -198,10 +202,11 @@ class Lane:
 
     async def _bury_input(self, delivery: DurableDelivery, reason: Reason, detail: str) -> None:
         """Bury an input whose trace is known: a record ends its branch of the trace."""
-        with contextlib.suppress(LogError):
-            # Without its record the trace stays open and an audit lists it; the letter is kept.
-            await self._commit.poison(delivery, self.name, detail)
-        await self._bury(delivery.log_delivery, reason, detail)
+        with contextlib.suppress(InputGone):  # cancelled or removed: nothing is left to bury
+            await self._commit.dead(delivery, self.name, reason, detail)
+        failure = {"node_name": self.name, "reason": reason.value, "detail": detail}
+        log_event(logging.ERROR, "dead_letter", {**failure, "trace_id": delivery.trace_id})
+        await settle_entry(delivery.log_delivery, dead=reason.value)
 
     # Back-off and end
 
@@ -226,15 +231,28 @@ class Lane:
     async def _hand_back(self, delivery: DurableDelivery) -> None:
         task = _this_task()
         try:
-            await settle_entry(delivery.log_delivery, again_after=0.0)
+            await delivery.nak(attempted=False)
         finally:
             self._over(task, None)
 
     def drop(self, trace: str) -> None:
-        """End the back-offs of a cancelled trace; their runs find it cancelled."""
+        """End the back-offs of a cancelled trace."""
         for delivery in [d for d in self._waiting if d.trace_id == trace]:
-            self._waiting[delivery].cancel()
-            self._resume(delivery)
+            self._waiting.pop(delivery).cancel()
+            self._start(delivery.log_delivery, self._dropped(delivery))
+
+    async def _dropped(self, delivery: DurableDelivery) -> None:
+        task = _this_task()
+        try:
+            await self._host.events.emit(
+                "trace_cancel_drop",
+                level=logging.INFO,
+                source=self.node,
+                trace_id=delivery.trace_id,
+            )
+            await settle_entry(delivery.log_delivery)
+        finally:
+            self._over(task, None)
 
     async def finish(self, limit: float) -> int:
         """Wait for what runs, at most `limit` seconds; hand the rest back.

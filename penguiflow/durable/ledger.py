@@ -55,7 +55,9 @@ class Books:
     @property
     def submissions(self) -> int:
         """How many messages were submitted into the trace."""
-        return sum(e.stored.key.kind is Kind.INGRESS for e in self.entries)
+        return sum(
+            e.stored.key.kind is Kind.INGRESS and e.envelope is not None for e in self.entries
+        )
 
     @property
     def end(self) -> Entry | None:
@@ -92,15 +94,14 @@ class Books:
     @property
     def completed_by(self) -> Entry | None:
         """The entry with which the last branch ended; None while something is under way."""
-        submitted, shares = 0, "0"
+        submissions, shares = self.submissions, "0"
         for entry in self.entries:
             if entry.envelope is None:
                 continue
-            submitted += entry.stored.key.kind is Kind.INGRESS
             share = returned(entry.stored, entry.envelope)
             if share is not None and not entry.stored.key.kind.is_marker:
                 shares = weight.add((shares, share))
-                if submitted and weight.is_whole(shares, self.submissions):
+                if submissions and weight.is_whole(shares, submissions):
                     return entry
         return None
 

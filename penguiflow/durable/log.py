@@ -25,6 +25,10 @@ class Kind(StrEnum):
     """The committed result of one node for one input."""
     OUTPUT = "out"
     """One of several outputs of a record, written from it, addressed to one node."""
+    NOTE = "note"
+    """How an attempt or a delivery of an input ended that was delivered again."""
+    LOST = "lost"
+    """The marker that a branch of the trace ended without a result."""
     CANCEL = "cancel"
     """The marker that somebody wants the trace cancelled; it outlives the other entries."""
     END = "end"
@@ -35,7 +39,7 @@ class Kind(StrEnum):
 
 
 for _kind in Kind:
-    _kind.is_marker = _kind in (Kind.CANCEL, Kind.END)
+    _kind.is_marker = _kind in (Kind.LOST, Kind.CANCEL, Kind.END)
 
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})

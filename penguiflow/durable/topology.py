@@ -34,6 +34,9 @@ def flow_token(graph: Graph, name: str | None, version: str) -> str:
                 "use letters, digits, '_' and '-', at most 64"
             )
             raise FlowNotDurable(msg)
+    if "-" in version:  # or name "a", version "1-2" would be name "a-1", version "2"
+        msg = f"{version!r} cannot be the version of a durable flow: it contains '-'"
+        raise FlowNotDurable(msg)
     return token(f"{name}-{version}")
 
 
@@ -108,6 +111,11 @@ def end_key(trace: str) -> Key:
 def cancel_key(trace: str) -> Key:
     """The key of the marker that a trace is to be cancelled."""
     return Key(Kind.CANCEL, trace)
+
+
+def lost_key(trace: str) -> Key:
+    """The key of the marker that a branch of the trace was lost."""
+    return Key(Kind.LOST, trace)
 
 
 def output_id(trace: str, node: str, input_id: str, index: int) -> str:

@@ -49,7 +49,7 @@ class DurableWorker:
         registry: The models of nodes that validate.
         concurrency: Inputs in work at once per node, unless the node's policy says otherwise.
         lease: Seconds after which an input of a dead worker is delivered to another one.
-        max_deliveries: Deliveries without an end after which an input is buried.
+        max_deliveries: Deaths of workers over one input after which it is buried.
         newer_delay: Seconds for which an entry of a newer version is left to newer workers.
         on_gone: Called with (node, reason) when a consumer was deleted by somebody else.
 
@@ -119,9 +119,13 @@ class DurableWorker:
 
         return events
 
+    def _join(self, node: Node) -> DurableJoin | None:
+        if node.join is None:
+            return None
+        return DurableJoin(node, node.join, self.topology, self._codec, self.log, worker=self.id)
+
     def _lane(self, node: Node) -> Lane:
         max_deliveries, newer_delay = self._limits
-        join = node.join
         return Lane(
             node,
             self.host,
@@ -131,7 +135,7 @@ class DurableWorker:
             worker_id=self.id,
             max_deliveries=max_deliveries,
             newer_delay=newer_delay,
-            join=DurableJoin(node, join, self.topology, self._codec, self.log) if join else None,
+            join=self._join(node),
         )
 
     async def __aenter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 
 import msgspec
@@ -14,7 +15,17 @@ from penguiflow.durable.ledger import TraceStatus
 from penguiflow.durable.log import Key, Kind, TraceEnded
 from penguiflow.durable.topology import everything
 from penguiflow.errors import TraceCancelled
-from tests.contract.engine.flows import PLAIN, Gate, answer, message, single, square
+from penguiflow.patterns import join_k
+from tests.contract.engine.flows import (
+    PLAIN,
+    Gate,
+    answer,
+    message,
+    single,
+    split,
+    square,
+    total,
+)
 from tests.contract.engine.houses import House
 
 
@@ -353,3 +364,147 @@ async def test_an_entry_of_a_newer_version_is_left_to_newer_workers_then_buried(
     (letter,) = await letters.letters()
     assert (letter.reason, letter.deliveries) == ("too_new", 4)
     assert "version 99" in letter.detail
+
+
+async def test_a_join_with_a_lost_branch_ends_with_a_reason(house: House) -> None:
+    async def pick(msg: Message, ctx: Context) -> Message:
+        if msg.payload == 1:
+            raise ValueError("this one is broken")
+        await asyncio.sleep(0.02 * msg.payload)
+        return answer(msg, msg.payload)
+
+    first, middle = Node(split, policy=PLAIN), Node(pick, policy=PLAIN)
+    join, last = join_k("join", 3), Node(total, policy=PLAIN)
+    flow = create(first.to(middle), middle.to(join), join.to(last), name="lossy")
+    await house.worker(flow)
+    await house.worker(flow)
+    client = await house.client(flow)
+    messages = [message(3) for _ in range(5)]
+    for msg in messages:
+        await client.emit(msg)
+    for msg in messages:
+        with pytest.raises(FlowError, match=r"this one is broken|waits for a branch that was lost"):
+            await client.fetch(trace_id=msg.trace_id, timeout=10)
+        for _ in range(200):
+            if (await client.status(msg.trace_id)).is_terminal:
+                break
+            await asyncio.sleep(0.02)
+        books = await client.books(msg.trace_id)
+        assert books.status is TraceStatus.FAILED
+        codes = sorted(str((e.envelope.error or {})["code"]) for e in books.failures if e.envelope)
+        assert codes == ["JOIN_INCOMPLETE", "NODE_EXCEPTION"]
+
+
+async def test_a_complete_join_is_not_ended_by_a_branch_lost_beside_it(house: House) -> None:
+    async def pick(msg: Message, ctx: Context) -> Message:
+        if msg.payload == 0:
+            raise ValueError("this one is broken")
+        return answer(msg, msg.payload)
+
+    first, middle = Node(split, policy=PLAIN), Node(pick, policy=PLAIN)
+    join, last = join_k("join", 2), Node(total, policy=PLAIN)
+    flow = create(first.to(middle), middle.to(join), join.to(last), name="lossy")
+    await house.worker(flow)
+    await house.worker(flow)
+    client = await house.client(flow)
+    messages = [message(3) for _ in range(5)]
+    for msg in messages:
+        await client.emit(msg)
+    for msg in messages:
+        assert (await client.fetch(trace_id=msg.trace_id, timeout=10)).payload == 3
+
+
+async def test_a_hand_back_by_a_drain_burns_no_attempt(house: House) -> None:
+    attempts: list[int] = []
+    started = asyncio.Event()
+    hold = True
+
+    async def node(msg: Message, ctx: Context) -> Message:
+        attempts.append(ctx.attempt)
+        started.set()
+        if hold:
+            await asyncio.Event().wait()
+        if len(attempts) < 6:
+            raise ConnectionError("not yet")
+        return answer(msg, "done")
+
+    flow = single(node, max_retries=2, backoff_base=0.01)
+    client = await house.client(flow)
+    trace_id = await client.emit(message(1))
+    for _ in range(3):
+        worker = await house.worker(flow, lease=30, max_deliveries=2)
+        await asyncio.wait_for(started.wait(), 5)
+        started.clear()
+        assert await worker.stop(drain=0.05) == 1
+    hold = False
+    await house.worker(flow, lease=30, max_deliveries=2)
+    assert (await client.fetch(trace_id=trace_id, timeout=10)).payload == "done"
+    assert attempts == [0, 0, 0, 0, 1, 2]
+
+
+async def test_attempts_of_a_dead_worker_are_counted(house: House) -> None:
+    attempts: list[int] = []
+    gate = Gate()
+
+    async def node(msg: Message, ctx: Context) -> Message:
+        attempts.append(ctx.attempt)
+        if len(attempts) == 3:
+            await gate.node(msg, ctx)
+        raise ConnectionError("no")
+
+    flow = single(node, max_retries=4, backoff_base=0.01)
+    first = await house.worker(flow, lease=0.5)
+    client = await house.client(flow)
+    trace_id = await client.emit(message(1))
+    await asyncio.wait_for(gate.started.wait(), 5)
+    await house.kill(first)
+    await house.worker(flow, lease=0.5)
+    with pytest.raises(FlowError):
+        await client.fetch(trace_id=trace_id, timeout=10)
+    # Two failures, the death of the worker as the third, two more.
+    assert attempts == [0, 1, 2, 3, 4]
+
+
+async def test_cancel_during_a_back_off_runs_the_node_no_more(house: House) -> None:
+    runs = []
+
+    async def node(msg: Message, ctx: Context) -> Message:
+        runs.append(1)
+        raise ConnectionError("later")
+
+    flow = single(node, max_retries=5, backoff_base=0.4)
+    await house.worker(flow)
+    client = await house.client(flow)
+    trace_id = await client.emit(message(1))
+    while not runs:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert await client.cancel(trace_id)
+    await asyncio.sleep(0.8)
+    assert len(runs) == 1
+
+
+async def test_a_type_that_is_unknown_here_is_buried_as_such(house: House) -> None:
+    flow = single(square)
+    await house.worker(flow)
+    client = await house.client(flow)
+    trace_id = await client.emit(message(2))
+    await client.fetch(trace_id=trace_id, timeout=10)
+    (ingress, *_) = (await client.books(trace_id)).entries
+    assert ingress.envelope is not None
+    fields = {name: getattr(ingress.envelope, name) for name in ingress.envelope.__struct_fields__}
+    strange = client.codec.pack(Strange())
+    output = msgspec.structs.replace(
+        ingress.envelope.outputs[0], payload=msgspec.Raw(strange.replace(b"Strange", b"Stringe"))
+    )
+    forged = type(ingress.envelope)(**{**fields, "outputs": (output,), "trace": "c" * 32})
+    await client.log.append(Key(Kind.INGRESS, "c" * 32, input="x"), encode(forged))
+    with pytest.raises(FlowError, match="Stringe"):
+        await client.fetch(trace_id="c" * 32, timeout=10)
+    (letter,) = await (await house.letters(flow)).letters()
+    assert letter.reason == "unknown_type"
+
+
+@dataclasses.dataclass
+class Strange:
+    """A type of this test."""

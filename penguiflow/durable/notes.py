@@ -1,0 +1,79 @@
+"""Notes about an input that is delivered again: what a count of deliveries alone cannot tell.
+
+The log counts deliveries. A delivery may end in a failed attempt, in a hand-back by a worker that
+drains, or in the death of its worker. The first two leave a note; what left none was a death. So
+attempts are counted once, wherever they were made, and a hand-back costs none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from penguiflow.durable.envelope import VERSION, Envelope, encode
+from penguiflow.durable.log import AlreadyCommitted, Key, Kind, Log, LogError, Pattern, Stored
+from penguiflow.durable.tokens import derive
+
+FAILED_HERE = "f"
+"""An attempt failed; the same delivery goes on with the next one."""
+FAILED_BACK = "n"
+"""An attempt failed, and the delivery was handed to the log for a long back-off."""
+HANDED_BACK = "b"
+"""The delivery was handed back without an attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What happened to an input before."""
+
+    attempts: int
+    """Attempts that failed, and deliveries that ended in the death of a worker."""
+    deaths: int
+    """Deliveries that left no trace: their worker died, or lost its connection for long."""
+
+
+class Notes:
+    """The notes of one flow."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    async def write(
+        self, record: Key, source: Stored, delivery: int, number: int, end: str
+    ) -> None:
+        """Note how an attempt or a delivery ended. A note that is not taken costs its count only.
+
+        Args:
+            record: The key that the input's record will have.
+            source: The entry that holds the input.
+            delivery: Which delivery it was, from 1.
+            number: Tells several notes of one delivery apart.
+            end: One of the constants above.
+        """
+        token = f"{derive('note', record.input)}_{delivery}_{number}{end}"
+        key = Key(Kind.NOTE, record.trace, record.node, token)
+        empty = Envelope(
+            v=VERSION, tenant=self._log.tenant, flow=self._log.flow, trace="", node=record.node
+        )
+        with contextlib.suppress(LogError), contextlib.suppress(AlreadyCommitted):
+            await self._log.append(key, encode(empty), after=source.position)
+
+    async def past(self, record: Key, num_delivered: int) -> Past:
+        """What the notes and the count of deliveries say of an input.
+
+        Raises:
+            LogError: the log does not answer.
+        """
+        pattern = Pattern(kind=Kind.NOTE, trace=record.trace, node=record.node)
+        prefix = f"{derive('note', record.input)}_"
+        found = await self._log.read([pattern])
+        return _past((n.key.input for n in found if n.key.input.startswith(prefix)), num_delivered)
+
+
+def _past(notes: Iterable[str], num_delivered: int) -> Past:
+    ends = [note[-1] for note in notes]
+    noted = ends.count(HANDED_BACK) + ends.count(FAILED_BACK)
+    deaths = max(0, num_delivered - 1 - noted)
+    failed = ends.count(FAILED_HERE) + ends.count(FAILED_BACK)
+    return Past(attempts=failed + deaths, deaths=deaths)
