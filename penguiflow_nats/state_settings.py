@@ -1,0 +1,66 @@
+"""How a state store keeps what it is given: limits, retention, and what it does in trouble."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Literal
+
+Mode = Literal["durable", "mirror"]
+"""`durable`: a write that cannot be confirmed raises, after it was repeated for a while. `mirror`:
+an event that cannot be confirmed is logged, counted and given up, so that the flow goes on."""
+
+
+class ForeignTenant(ValueError):
+    """Something names another tenant than the one that the store belongs to.
+
+    Attributes:
+        tenant: The tenant of the store.
+        named: The tenant that was named.
+    """
+
+    def __init__(self, tenant: str, named: str) -> None:
+        super().__init__(f"this store belongs to tenant {tenant!r}, not to {named!r}")
+        self.tenant = tenant
+        self.named = named
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRetention:
+    """How long state is kept. None is until it is removed.
+
+    The server itself ends what has a time to live. Whole traces are removed by `sweep`, which any
+    process may call from time to time, several at once too.
+    """
+
+    after_end: timedelta | None = None
+    """A trace goes this long after its terminal state."""
+    idle: timedelta | None = None
+    """A trace goes when its last event is this old, unless a remote task still works for it."""
+    tombstones: timedelta = timedelta(days=30)
+    """How long it is known that a trace was removed."""
+
+    events: timedelta | None = None
+    planner_events: timedelta | None = None
+    planner_state: timedelta | None = None
+    memory: timedelta | None = None
+    tasks: timedelta | None = None
+    updates: timedelta | None = None
+    steering: timedelta | None = None
+    trajectories: timedelta | None = None
+    bindings: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: A time is not positive.
+        """
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None and value <= timedelta(0):
+                msg = f"{each.name} must be positive, or None"
+                raise ValueError(msg)
+
+
+__all__ = ["ForeignTenant", "Mode", "StateRetention"]

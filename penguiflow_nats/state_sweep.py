@@ -1,0 +1,157 @@
+"""The end of what a state store keeps: a trace at a time, by hand or by its retention."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from penguiflow.state.protocols import SupportsRetention
+from penguiflow_nats import state_keys as keys
+from penguiflow_nats.claims import CLAIM
+from penguiflow_nats.kv import KeyValue
+from penguiflow_nats.series import SeriesReader
+from penguiflow_nats.state_codec import pack, unpack
+from penguiflow_nats.state_history import Reason
+from penguiflow_nats.state_part import StatePart
+
+_AT_ONCE = 32
+_BLOCK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What one sweep removed."""
+
+    ended: int
+    """Traces whose time after their terminal state was over."""
+    idle: int
+    """Traces whose last event was too old."""
+
+
+class StateSweep(StatePart, SupportsRetention):
+    """Removes traces: first a tombstone is written, then what it stands for goes.
+
+    What is saved for a trace after its removal begins a new history; the tombstone stays.
+    """
+
+    async def delete_trace(self, trace_id: str, *, tenant: str | None = None) -> bool:
+        """Forget a trace, of one tenant or of all; whether there was anything to forget.
+
+        Raises:
+            NatsError: It could not be confirmed; call again, some of it may be gone.
+        """
+        await self._room.open()
+        return await self._forget(keys.trace_part(trace_id), keys.part_or_any(tenant), "deleted")
+
+    async def expire_traces(self, *, older_than: timedelta) -> int:
+        """Forget every trace whose last event is older, by the server's clock; how many.
+
+        A trace for which a remote task may still work stays.
+
+        Raises:
+            NatsError: It could not be confirmed; call again.
+        """
+        kv = await self._room.open()
+        latest = await self._room.server_time() - older_than.total_seconds()
+        live = await self._with_live_bindings()
+        traces = {key.split(".")[1] for key in await kv.keys("tr.*.*")} - live
+
+        async def expire(trace: str) -> bool:
+            newest = [
+                await kv.entry(f"ev.{trace}.>"),
+                await kv.entry(f"pe.{trace}.>"),
+                await kv.entry(f"tr.{trace}.*"),
+            ]
+            if any(entry is not None and entry.stored_at >= latest for entry in newest):
+                return False
+            return await self._forget(trace, keys.ANY, "idle")
+
+        return await _count(expire, traces)
+
+    async def sweep(self) -> SweepReport:
+        """Apply the retention to whole traces. Harmless when several processes do it at once.
+
+        Raises:
+            NatsError: It could not be confirmed; call again.
+        """
+        retention = self._room.retention
+        ended = idle = 0
+        if retention.after_end is not None:
+            kv = await self._room.open()
+            latest = await self._room.server_time() - retention.after_end.total_seconds()
+            ends = await kv.read(["end.*.*"])
+            over = {entry.key for entry in ends if entry.stored_at < latest}
+
+            async def forget(key: str) -> bool:
+                _, trace, tenant = key.split(".")
+                return await self._forget(trace, tenant, "ended")
+
+            ended = await _count(forget, over)
+        if retention.idle is not None:
+            idle = await self.expire_traces(older_than=retention.idle)
+        return SweepReport(ended, idle)
+
+    async def _with_live_bindings(self) -> set[str]:
+        """The traces whose remote task may still run."""
+        return {
+            entry.key.split(".")[1]
+            for entry in await self._room.kv.read([keys.bindings()])
+            if not unpack(entry.value)["binding"]["is_terminal"]
+        }
+
+    async def _forget(self, trace: str, tenant: str, reason: Reason) -> bool:
+        """Remove what belongs to a trace; all tokens, the tenant's may be "*"."""
+        kv = self._room.kv
+        events = f"ev.{trace}.{tenant}"
+        last = await kv.entry(f"{events}.>")
+        gone = 0
+        if last is not None:
+            await self._release_claims(kv, events)
+            await self._bury(kv, trace, tenant, reason)
+            # Only what was there: an event that arrives meanwhile is a new beginning.
+            gone += await kv.purge(f"{events}.>", below=last.revision + 1)
+        for filter_ in (f"bi.{trace}.{tenant}.*.*", keys.places_of(f"{trace}.{tenant}.*.*")):
+            gone += await kv.purge(filter_)
+        for kind in ("tr", "end"):
+            await kv.purge(f"{kind}.{trace}.{tenant}")
+        if await kv.entry(f"ev.{trace}.>") is None:
+            # Planner events have no tenant: they stay as long as anybody has this trace.
+            gone += await kv.purge(f"pe.{trace}.>")
+        return gone > 0
+
+    async def _bury(self, kv: KeyValue, trace: str, tenant: str, reason: Reason) -> None:
+        """Write the tombstones: one for each tenant that has the trace."""
+        counts = Counter(key.split(".")[2] for key in await kv.keys(f"ev.{trace}.{tenant}.>"))
+        noted = await kv.read([f"tr.{trace}.{tenant}"])
+        names = {entry.key.split(".")[2]: unpack(entry.value) for entry in noted}
+        for each, count in counts.items():
+            named = names.get(each, {"trace_id": None, "tenant": None})
+            stone: dict[str, Any] = {**named, "reason": reason, "events": count}
+            ttl = self._room.retention.tombstones
+            await kv.put(f"rm.{trace}.{each}", pack(stone), ttl=ttl)
+
+    async def _release_claims(self, kv: KeyValue, series: str) -> None:
+        """Remove the large values of a series. What was small all along costs nothing here."""
+        if not await self._room.claims.objects.is_used():
+            return
+        reader = SeriesReader(kv, series)
+        while not reader.ended:
+            for entry in await reader.take(_BLOCK):
+                if CLAIM in entry.headers:
+                    await self._room.claims.release(entry)
+
+
+async def _count(action: Callable[[str], Awaitable[bool]], items: Iterable[str]) -> int:
+    """How many of the items the action was true for, some of them at once."""
+    wanted, count = sorted(items), 0
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = wanted[start : start + _AT_ONCE]
+        count += sum(await asyncio.gather(*(action(each) for each in some)))
+    return count
+
+
+__all__ = ["StateSweep", "SweepReport"]
