@@ -18,6 +18,7 @@ from penguiflow_nats.settings import ConnectionSettings
 from penguiflow_nats.transport import NatsTransport
 from tests.integration.remote.agent_app import agent
 from tests.integration.remote.calls import eventually, message, request
+from tests.integration.remote.conftest import StartReplica
 
 
 def to(agent_name: str, skill: str, payload: Any, **fields: Any) -> RemoteCallRequest:
@@ -183,3 +184,18 @@ async def test_is_seen_no_more_when_it_stopped(server: EmbeddedServer) -> None:
         pass
     async with agent.serve(server.url) as replica:
         assert (await asked(server, "$SRV.PING.tester"))["id"] == replica.id
+
+
+# ---- a process of its own ------------------------------------------------------------------------
+
+
+async def test_sigterm_drains_and_ends_with_0(
+    transport: NatsTransport, start_replica: StartReplica
+) -> None:
+    replica = await start_replica()
+    waiting = asyncio.ensure_future(transport.send(request("once", {"seconds": 0.5})))
+    await asyncio.sleep(0.2)
+    replica.terminate()
+    async with asyncio.timeout(8):
+        assert (await waiting).result
+        assert await replica.wait() == 0
