@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
-from penguiflow_nats.agent_replica import Agent, AgentOptions
+from penguiflow_nats.agent_options import AgentOptions
+from penguiflow_nats.agent_replica import Agent
 from penguiflow_nats.agent_skills import (
     AgentContext,
     BadHandler,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -19,6 +18,7 @@ from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_delivery import CallDelivery
 from penguiflow_nats.agent_flow import FlowHandler
 from penguiflow_nats.agent_janitor import Janitor
+from penguiflow_nats.agent_options import AgentOptions
 from penguiflow_nats.agent_plain import QUEUE, PlainCalls
 from penguiflow_nats.agent_service import Endpoint, MicroService
 from penguiflow_nats.agent_skills import Skill, types_of
@@ -44,27 +44,6 @@ _TOO_NEW_DELAY = 30.0
 _SYNCHRONISE = 60.0
 _ASK_FOR = 256
 """Tasks whose state is asked for in one request."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentOptions:
-    """How a replica works. All times are in seconds."""
-
-    concurrency: int = 16
-    """Calls in work at once in this replica."""
-    plain_concurrency: int = 256
-    """Plain calls in work at once in this replica; more are refused."""
-    lease: float = 10.0
-    """Silence after which another replica takes a call over."""
-    retain: float = 3600.0
-    """How long a task is kept after its end: for resuming, and to know a repeated call."""
-    max_deliveries: int = 20
-    """Deliveries of one call without an end after which it is refused as poison."""
-    version: str = "1.0.0"
-    """Semantic version of the agent, for discovery."""
-    description: str = ""
-    metadata: Mapping[str, str] | None = None
-    """More for discovery."""
 
 
 class Agent:
@@ -122,15 +101,7 @@ class Agent:
         )
         self._janitor = Janitor(connection, jetstream, names, self._clock)
         self._endpoints = {name: self._endpoint(skill) for name, skill in skills.items()}
-        self._service = MicroService(
-            connection,
-            name=agent,
-            instance=self.id,
-            version=options.version,
-            description=options.description,
-            metadata={"penguiflow": "1", "tenant": tenant, **(options.metadata or {})},
-            endpoints=list(self._endpoints.values()),
-        )
+        self._service = self._described(tenant)
         self._cancels: Subscription | None = None
         self._heart: asyncio.Task[None] | None = None
 
@@ -191,6 +162,18 @@ class Agent:
         for flow in self._flows.values():
             await flow.stop()
         return len(left)
+
+    def _described(self, tenant: str) -> MicroService:
+        options = self.options
+        return MicroService(
+            self._connection,
+            name=self.name,
+            instance=self.id,
+            version=options.version,
+            description=options.description,
+            metadata={"penguiflow": "1", "tenant": tenant, **(options.metadata or {})},
+            endpoints=list(self._endpoints.values()),
+        )
 
     def _endpoint(self, skill: Skill) -> Endpoint:
         metadata = {"skill": skill.name, "description": skill.description}
@@ -331,4 +314,4 @@ def _flow_handlers(
     return found
 
 
-__all__ = ["Agent", "AgentOptions"]
+__all__ = ["Agent"]
