@@ -89,6 +89,8 @@ class MemoryConsumer:
 
     def _pump(self) -> None:
         self._pump_is_scheduled = False
+        # Also where nobody has room: a lease that is over must not set the alarm again and again.
+        self.ledger.expire(self._clock.monotonic())
         for _ in range(_BATCH):
             if not self._hand_out_one():
                 break

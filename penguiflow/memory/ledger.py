@@ -57,7 +57,7 @@ class Ledger:
     def take(self, now: float) -> tuple[int, int] | None:
         """Hand out the next entry: its sequence and how often it was handed out, this time
         included. What is due again goes first, and is not held up by `max_ack_pending`."""
-        self._expire(now)
+        self.expire(now)
         if self._due:
             sequence, _ = self._due.popitem(last=False)
         elif self._waiting and self.num_ack_pending < self._max_ack_pending:
@@ -101,19 +101,13 @@ class Ledger:
     def renew(self, sequence: int, now: float) -> None:
         """The holder goes on: the lease starts again, unless it had ended already."""
         # Nobody may have looked since: leases end by time, not by somebody asking for work.
-        self._expire(now)
+        self.expire(now)
         if sequence in self._leased or sequence in self._delayed:
             self._unhold(sequence)
             self._leased[sequence] = now + self._lease
 
-    def next_change(self) -> float | None:
-        """When the next lease or delay ends, if nothing else happens."""
-        times = [self._timers[0][0]] if self._timers else []
-        if self._leased:
-            times.append(next(iter(self._leased.values())))
-        return min(times, default=None)
-
-    def _expire(self, now: float) -> None:
+    def expire(self, now: float) -> None:
+        """Leases and delays that are over make their entries due again."""
         expired: list[int] = []
         while self._leased:
             sequence, until = next(iter(self._leased.items()))
@@ -129,6 +123,13 @@ class Ledger:
                 expired.append(sequence)
         for sequence in sorted(expired):
             self._due[sequence] = None
+
+    def next_change(self) -> float | None:
+        """When the next lease or delay ends, if nothing else happens."""
+        times = [self._timers[0][0]] if self._timers else []
+        if self._leased:
+            times.append(next(iter(self._leased.values())))
+        return min(times, default=None)
 
     def _is_pending(self, sequence: int) -> bool:
         return sequence in self._leased or sequence in self._delayed or sequence in self._due

@@ -168,6 +168,24 @@ async def test_close_leaves_no_task_behind() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_a_lease_that_ends_while_nobody_has_room_does_not_keep_the_loop_busy() -> None:
+    class CountingClock(VirtualClock):
+        sleeps = 0
+
+        async def sleep(self, seconds: float) -> None:
+            self.sleeps += 1
+            await super().sleep(seconds)
+
+    clock, arrived = CountingClock(), []
+    log = MemoryLog(clock=clock)
+    await consume(log, arrived, window=1)
+    await log.append(IN, b"")
+    await clock.advance(LEASE + 1)
+    assert len(arrived) == 1
+    assert clock.sleeps == 1, "the alarm of the one lease"
+    await log.close()
+
+
 async def test_other_terms_for_a_consumer_that_exists_are_refused() -> None:
     log = MemoryLog()
     await consume(log, [])
