@@ -14,7 +14,16 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from penguiflow.durable.log import (
     AlreadyCommitted,
@@ -36,17 +45,15 @@ from penguiflow.testing.clock import come_to_rest
 T = TypeVar("T")
 
 LEASE = 10.0
-MAX_ENTRIES = 12
+MAX_ENTRIES = 16
 MAX_ACK_PENDING = 4
 
-traces = st.sampled_from(["t", "u", "v"])
-nodes = st.sampled_from(["a", "b"])
-inputs = st.sampled_from(["0", "1"])
-keys = st.one_of(
-    st.builds(Key, st.just(Kind.INGRESS), traces, st.just(""), inputs),
-    st.builds(Key, st.just(Kind.RECORD), traces, nodes, inputs),
-    st.builds(Key, st.sampled_from([Kind.CANCEL, Kind.END]), traces),
-)
+ALL_KEYS = [
+    *(Key(Kind.INGRESS, t, "", i) for t in "tuv" for i in "01"),
+    *(Key(Kind.RECORD, t, n, i) for t in "tuv" for n in "ab" for i in "01"),
+    *(Key(kind, t) for t in "tuv" for kind in (Kind.CANCEL, Kind.END)),
+]
+keys = st.sampled_from(ALL_KEYS)
 delays = st.sampled_from([0.0, 3.0, 25.0])
 
 CONSUMERS = {
@@ -150,18 +157,34 @@ class MemoryLogMachine(RuleBasedStateMachine):
 
     # Writers
 
+    @rule(data=st.data(), count=st.integers(1, 4))
+    def commit(self, data: st.DataObject, count: int) -> None:
+        """What a sound writer does: new keys, answers to what is there."""
+        for _ in range(count):
+            free = [key for key in ALL_KEYS if key not in self.entries]
+            if not free:
+                return
+            key = data.draw(st.sampled_from(free))
+            after = None
+            if self.entries and data.draw(st.booleans()):
+                source = data.draw(st.sampled_from(list(self.entries)))
+                after = Position(source, self.entries[source][0])
+            self.append(key, after, None)
+
     @rule(
         key=keys,
         condition=st.sampled_from(["none", "after", "absent"]),
         other=keys,
-        offset=st.sampled_from([0, 0, 0, -1, 1]),
+        offset=st.sampled_from([0, -1, 1]),
     )
-    def append(self, key: Key, condition: str, other: Key, offset: int) -> None:
-        self.written += 1
-        data = str(self.written).encode()
+    def append_anything(self, key: Key, condition: str, other: Key, offset: int) -> None:
         at = self.entries.get(other, (self.last + 1, b""))[0] + offset
         after = Position(other, at) if condition == "after" else None
-        absent = other if condition == "absent" else None
+        self.append(key, after, other if condition == "absent" else None)
+
+    def append(self, key: Key, after: Position | None, absent: Key | None) -> None:
+        self.written += 1
+        data = str(self.written).encode()
         refusal = self.refusal(key, after, absent)
         append = self.log.append(key, data, after=after, absent=absent)
         if refusal is not None:
@@ -189,7 +212,7 @@ class MemoryLogMachine(RuleBasedStateMachine):
             return LogFull
         return None
 
-    @rule(trace=traces, newest=st.none() | st.integers(0, 3))
+    @rule(trace=st.sampled_from("tuv"), newest=st.none() | st.integers(0, 3))
     def purge(self, trace: str, newest: int | None) -> None:
         upto = None if newest is None else self.last - newest
         gone = [
@@ -203,18 +226,13 @@ class MemoryLogMachine(RuleBasedStateMachine):
                 consumer.drop(sequence)
         assert self.run(self.log.purge(trace, upto=upto)) == len(gone)
 
-    @rule(key=keys)
-    def get(self, key: Key) -> None:
-        stored = self.run(self.log.get(key))
-        found = None if stored is None else (stored.sequence, stored.data)
-        assert found == self.entries.get(key)
-
     # Workers
 
     @initialize(target=hands)
-    def first_worker(self) -> Hand:
-        return self.join("ingress", 2)
+    def first_workers(self) -> MultipleResults[Hand]:
+        return multiple(*(self.join(name, 2) for name in CONSUMERS))
 
+    @precondition(lambda self: sum(not worker.is_over for worker in self.workers) < 6)
     @rule(target=hands, name=st.sampled_from(list(CONSUMERS)), window=st.integers(1, 3))
     def join(self, name: str, window: int) -> Hand:
         worker = Hand(name, self.log.connect(), window)
@@ -252,21 +270,27 @@ class MemoryLogMachine(RuleBasedStateMachine):
         assert worker.unreleased <= worker.window
         self.deliveries.append(InHand(worker, delivery))
 
-    def pick(self, data: st.DataObject) -> InHand | None:
-        return data.draw(st.sampled_from(self.deliveries)) if self.deliveries else None
+    def can_pick(self) -> bool:
+        return bool(self.deliveries)
 
+    def pick(self, data: st.DataObject) -> InHand:
+        """A delivery, the youngest being the simplest choice; also one that is long settled."""
+        return data.draw(st.sampled_from(self.deliveries[::-1]))
+
+    @precondition(can_pick)
     @rule(data=st.data(), verb=st.sampled_from(["ack", "term"]))
     def settle(self, data: st.DataObject, verb: str) -> None:
         chosen = self.pick(data)
-        if chosen is None or chosen.hand.is_killed:
+        if chosen.hand.is_killed:
             return
         self.consumers[chosen.hand.consumer].drop(chosen.delivery.stored.sequence)
         self.run(chosen.delivery.ack() if verb == "ack" else chosen.delivery.term("why"))
 
+    @precondition(can_pick)
     @rule(data=st.data(), delay=delays)
     def nak(self, data: st.DataObject, delay: float) -> None:
         chosen = self.pick(data)
-        if chosen is None or chosen.hand.is_killed:
+        if chosen.hand.is_killed:
             return
         model = self.consumers[chosen.hand.consumer]
         sequence = chosen.delivery.stored.sequence
@@ -275,10 +299,11 @@ class MemoryLogMachine(RuleBasedStateMachine):
             model.held[sequence] = Held(until)
         self.run(chosen.delivery.nak(delay))
 
+    @precondition(can_pick)
     @rule(data=st.data())
     def in_progress(self, data: st.DataObject) -> None:
         chosen = self.pick(data)
-        if chosen is None or chosen.hand.is_killed:
+        if chosen.hand.is_killed:
             return
         model = self.consumers[chosen.hand.consumer]
         sequence = chosen.delivery.stored.sequence
@@ -291,10 +316,11 @@ class MemoryLogMachine(RuleBasedStateMachine):
 
         self.run(renew())
 
+    @precondition(can_pick)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         chosen = self.pick(data)
-        if chosen is None or chosen.released or chosen.hand.consumption is None:
+        if chosen.released or chosen.hand.consumption is None:
             return
         chosen.released = True
         chosen.hand.unreleased -= 1
@@ -305,15 +331,14 @@ class MemoryLogMachine(RuleBasedStateMachine):
 
         self.run(release())
 
-    @rule(worker=hands)
-    def stop(self, worker: Hand) -> None:
+    @precondition(lambda self: sum(not worker.is_over for worker in self.workers) > 2)
+    @rule(worker=hands, how=st.sampled_from(["stop", "kill"]))
+    def leave(self, worker: Hand, how: str) -> None:
         worker.is_over = True
         assert worker.consumption is not None
-        self.run(worker.consumption.stop())
-
-    @rule(worker=hands)
-    def kill(self, worker: Hand) -> None:
-        worker.is_over = True
+        if how == "stop":
+            self.run(worker.consumption.stop())
+            return
         worker.is_killed = True
 
         async def kill() -> None:
@@ -348,11 +373,14 @@ class MemoryLogMachine(RuleBasedStateMachine):
     @invariant()
     def the_log_reads_as_the_model(self) -> None:
         entries = self.run(self.log.read([Pattern()]))
-        assert [(e.key, e.sequence) for e in entries] == sorted(
-            ((key, sequence) for key, (sequence, _) in self.entries.items()),
-            key=lambda pair: pair[1],
+        assert [(e.key, e.sequence, e.data) for e in entries] == sorted(
+            ((key, sequence, data) for key, (sequence, data) in self.entries.items()),
+            key=lambda entry: entry[1],
         )
+        for key in ALL_KEYS[::5]:
+            stored = self.run(self.log.get(key))
+            assert (stored is None) == (key not in self.entries)
 
 
 TestMemoryLog = MemoryLogMachine.TestCase
-TestMemoryLog.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMemoryLog.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
