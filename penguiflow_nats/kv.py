@@ -34,7 +34,8 @@ EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 WRITE = "PF-Write"
 """Header that names one write, so that its writer knows it again after a lost receipt."""
 
-NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES)
+_ACCOUNT_FULL = 10002
+NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES, _ACCOUNT_FULL)
 """Refusals that pass when somebody makes room: the writer waits, and is slowed down by that."""
 
 _PART = 512

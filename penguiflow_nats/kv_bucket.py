@@ -24,8 +24,9 @@ TTL = "Nats-TTL"
 class BucketLimits:
     """How much a bucket holds and how safely."""
 
-    max_bytes: int = 4 * 1024**3
-    """Bytes at which writes are refused; nothing old is pushed out."""
+    max_bytes: int | None = None
+    """Bytes at which writes are refused; nothing old is pushed out. The server sets them aside at
+    once. None is as much as the account may use."""
     max_age: timedelta | None = None
     """Age at which any key goes, whatever it is; None is never."""
     markers: timedelta = timedelta(days=1)
@@ -42,7 +43,7 @@ def bucket_config(bucket: str, limits: BucketLimits, description: str = "") -> S
         description=description,
         discard="new",
         max_msgs_per_subject=1,
-        max_bytes=limits.max_bytes,
+        max_bytes=-1 if limits.max_bytes is None else limits.max_bytes,
         max_age=round(limits.max_age.total_seconds() * SECOND) if limits.max_age else 0,
         num_replicas=limits.replicas,
         allow_rollup_hdrs=True,

@@ -106,7 +106,8 @@ class Upload:
 
     async def abort(self) -> None:
         """Remove what was sent. A server that is away keeps it until its time to live ends."""
-        self._pipeline.abandon()
+        # A purge may overtake what is still on its way.
+        await self._pipeline.drop()
         if self._chunks:
             with contextlib.suppress(NatsError):
                 await self._objects.jetstream.purge_stream(

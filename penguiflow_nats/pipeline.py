@@ -81,6 +81,13 @@ class Pipeline:
         while self._sent:
             await self._settle_oldest()
 
+    async def drop(self) -> None:
+        """Send nothing more, and wait until nothing is on its way any more, whatever became of it."""
+        receipts = [receipt for _, receipt in self._sent]
+        self.abandon()
+        if receipts:
+            await asyncio.wait(receipts)
+
     def abandon(self) -> None:
         """Nobody wants to know any more what became of what is on its way."""
         for _, receipt in self._sent:
