@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from penguiflow.endpoints import Endpoint
 from penguiflow.node import Node
@@ -97,26 +97,49 @@ class ChunkRequest:
         return chunk, message
 
 
+@runtime_checkable
+class Runtime(Protocol):
+    """A flow that contexts can be made for by hand."""
+
+    @property
+    def site(self) -> Site:
+        """The flow, as seen by a context."""
+
+    def edges_of(self, owner: Place) -> Mapping[Place, Any]:
+        """The edges that lead away from a place, by where they lead."""
+
+
 class Context:
     """The node's side of its flow. `runtime` is the flow, or None when detached."""
 
     __slots__ = ("_run", "_site", "owner", "runtime")
 
-    def __init__(self, owner: Place, runtime: Any = None) -> None:
+    def __init__(
+        self,
+        owner: Place,
+        runtime: Any = None,
+        site: Site | None = None,
+        run: Invocation | None = None,
+    ) -> None:
+        """A context of `owner`; `site` and `run` are for the workers of a flow."""
         self.owner = owner
         self.runtime = runtime
-        self._site: Site | None = runtime
-        self._run: Invocation | None = None
+        self._site: Site | None = site
+        self._run = run
+        if site is None and isinstance(runtime, Runtime):
+            self._site = runtime.site
 
     @classmethod
     def of_run(cls, run: Invocation, runtime: Any, site: Site) -> Context:
         """The context of one run of a node."""
-        context = cls.__new__(cls)
-        context.owner = run.node
-        context.runtime = runtime
-        context._site = site  # noqa: SLF001 - the object is this class's own
-        context._run = run  # noqa: SLF001 - as above
-        return context
+        return cls(run.node, runtime, site, run)
+
+    @property
+    def _outgoing(self) -> Mapping[Place, Any]:
+        """Successor to edge. Deprecated: use `successor(name)`, or names in `to=`."""
+        if isinstance(self.runtime, Runtime):
+            return self.runtime.edges_of(self.owner)
+        return dict.fromkeys(self._site.places(self.owner)) if self._site else {}
 
     @property
     def idempotency_key(self) -> str:
@@ -169,8 +192,12 @@ class Context:
         self._attached().send_nowait(self._run, self.owner, msg, to)
 
     async def fetch(self, from_: Targets = None) -> Any:
-        """The next value on the incoming edges, or on those from some nodes."""
-        return await self._attached().receive(self.owner, from_)
+        """The next value on the incoming edges, or on those from some nodes.
+
+        Raises:
+            RuntimeError: the owner has no incoming edges.
+        """
+        return await self._receiving().receive(self.owner, from_)
 
     async def fetch_any(self, from_: Targets = None) -> Any:
         """The same as `fetch`."""
@@ -178,7 +205,7 @@ class Context:
 
     def fetch_nowait(self, from_: Targets = None) -> Any:
         """As `fetch`, at once. Raises `asyncio.QueueEmpty`."""
-        return self._attached().receive_nowait(self.owner, from_)
+        return self._receiving().receive_nowait(self.owner, from_)
 
     async def emit_chunk(
         self,
@@ -213,11 +240,21 @@ class Context:
 
         return await call_playbook(playbook, parent_msg, timeout, runtime=self._site)
 
+    def _receiving(self) -> Site:
+        if self._site is None:
+            raise no_incoming()
+        return self._site
+
     def _attached(self) -> Site:
         if self._site is None:
             msg = "Context is not attached to a running flow"
             raise RuntimeError(msg)
         return self._site
+
+
+def no_incoming() -> RuntimeError:
+    """What a fetch raises where nothing can arrive."""
+    return RuntimeError("context has no incoming floes to fetch from")
 
 
 def names_of(to: Targets) -> list[Target]:

@@ -21,30 +21,31 @@ class Steering:
     to_self: Message | None = None
 
 
-def steer(
-    result: Message, incoming_hops: int | None, *, loops: bool, now: float
-) -> Steering | None:
+def steers(result: Message) -> bool:
+    """Whether the controller rules say anything about a returned message."""
+    return isinstance(result.payload, (WM, FinalAnswer))
+
+
+def steer(result: Message, incoming_hops: int | None, *, loops: bool) -> Steering | None:
     """The controller rules for a returned message; None when it goes to the successors.
+
+    A message whose deadline has passed has its answer already, see `deadline_answer`.
 
     Args:
         result: What the node returned.
         incoming_hops: The hops of the working memory the node was given, counted before it ran
             (a node may change the object in place); None when it was given something else.
         loops: Whether the node has an edge to itself.
-        now: Unix time in seconds.
     """
     payload = result.payload
     if isinstance(payload, FinalAnswer):
         return Steering(to_egress=result)
     if not isinstance(payload, WM):
         return None
-    if result.deadline_s is not None and now > result.deadline_s:
-        return _answer(result, DEADLINE_EXCEEDED_TEXT)
-    if payload.budget_tokens is not None and payload.tokens_used >= payload.budget_tokens:
-        return _answer(result, TOKEN_BUDGET_EXCEEDED_TEXT)
     hops = _advanced(payload, incoming_hops)
-    if payload.budget_hops is not None and hops >= payload.budget_hops:
-        return _answer(result, BUDGET_EXCEEDED_TEXT)
+    exhausted = _exhausted(payload, hops)
+    if exhausted is not None:
+        return Steering(to_egress=_final(result, exhausted))
     if not loops:
         return None
     again = result
@@ -52,6 +53,15 @@ def steer(
         again = result.model_copy(update={"payload": payload.model_copy(update={"hops": hops})})
     unbounded = payload.budget_hops is None and payload.budget_tokens is None
     return Steering(to_egress=copy.deepcopy(again) if unbounded else None, to_self=again)
+
+
+def _exhausted(memory: WM, hops: int) -> str | None:
+    """The answer when a budget is used up."""
+    if memory.budget_tokens is not None and memory.tokens_used >= memory.budget_tokens:
+        return TOKEN_BUDGET_EXCEEDED_TEXT
+    if memory.budget_hops is not None and hops >= memory.budget_hops:
+        return BUDGET_EXCEEDED_TEXT
+    return None
 
 
 def deadline_answer(message: Message) -> Message:
@@ -71,10 +81,6 @@ def _advanced(payload: WM, incoming_hops: int | None) -> int:
     if incoming_hops is not None and payload.hops <= incoming_hops:
         return incoming_hops + 1
     return payload.hops
-
-
-def _answer(message: Message, text: str) -> Steering:
-    return Steering(to_egress=_final(message, text))
 
 
 def _final(message: Message, text: str) -> Message:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from penguiflow.context import Place, Targets, resolve
+from penguiflow.context import Place, Targets, no_incoming, resolve
 from penguiflow.egress import Egress, EgressQueue
 from penguiflow.endpoints import OPEN_SEA, ROOKERY
 from penguiflow.floe import Floe, Inbox, Item
 from penguiflow.graph import Graph
 from penguiflow.node import Node
-from penguiflow.traces import Traces
+from penguiflow.traces import Trace, Traces
 
 
 class Edges:
@@ -20,30 +19,28 @@ class Edges:
     def __init__(self, graph: Graph, traces: Traces, maxsize: int) -> None:
         self.maxsize = maxsize
         self.egress = Egress(traces)
-        self._traces = traces
-        self._outgoing: dict[Place, dict[Place, Floe]] = {OPEN_SEA: {}}
-        self._inboxes: dict[Node, Inbox] = {node: Inbox() for node in graph.nodes}
-        self._straight_out: dict[Node, Floe] = {}
+        self._inboxes: dict[Node, Inbox] = {node: Inbox(traces) for node in graph.nodes}
+        self._straight_out: dict[Place, Floe] = {}
+        self._by_target: dict[Place, dict[Place, Floe]] = {OPEN_SEA: {}}
         for node in graph.nodes:
-            self._outgoing[node] = {
-                target: self._connect(node, target) for target in graph.successors[node]
+            self._by_target[node] = {
+                target: self._inboxes[target].connect(node, target, maxsize)
+                for target in graph.successors[node]
             }
         for node in graph.ingress:
-            self._outgoing[OPEN_SEA][node] = self._connect(OPEN_SEA, node)
+            inbox = self._inboxes[node]
+            self._by_target[OPEN_SEA][node] = inbox.connect(OPEN_SEA, node, maxsize)
         self._leaves = list(graph.egress)
         for node in self._leaves:
-            self._outgoing[node][ROOKERY] = self._to_egress(node)
-        self._all = {place: list(floes.values()) for place, floes in self._outgoing.items()}
+            self._by_target[node][ROOKERY] = self._to_egress(node)
+        # By id, whose hash is known already: this is asked for every message of every node.
+        self._outgoing = {
+            place.node_id: tuple(floes.values()) for place, floes in self._by_target.items()
+        }
 
-    def _connect(self, source: Place, target: Node) -> Floe:
-        floe = Floe(source, target, maxsize=self.maxsize)
-        self._inboxes[target].connect(floe)
-        return floe
-
-    def _to_egress(self, node: Node) -> Floe:
-        floe = Floe(node, ROOKERY, maxsize=self.maxsize)
-        floe.queue = EgressQueue(self.egress, floe, self.maxsize)
-        return floe
+    def _to_egress(self, source: Place) -> Floe:
+        queue = EgressQueue(self.egress, self.maxsize)
+        return Floe(source, ROOKERY, maxsize=self.maxsize, queue=queue)
 
     def inbox(self, node: Node) -> Inbox:
         """What waits for a node."""
@@ -51,13 +48,13 @@ class Edges:
 
     def places(self, owner: Place) -> Sequence[Place]:
         """Where the owner's edges lead."""
-        return list(self._outgoing.get(owner, ()))
+        return list(self._by_target.get(owner, ()))
 
-    def outgoing(self, owner: Place) -> dict[Place, Floe]:
-        """The owner's edges by target."""
-        return self._outgoing.get(owner, {})
+    def by_target(self, owner: Place) -> dict[Place, Floe]:
+        """The owner's edges by where they lead."""
+        return self._by_target.get(owner, {})
 
-    def floes(self, owner: Place, to: Targets) -> Sequence[Floe]:
+    def outgoing(self, owner: Place, to: Targets = None) -> Sequence[Floe]:
         """The edges that a `to` names; all of the owner's for None.
 
         Raises:
@@ -65,101 +62,86 @@ class Edges:
             RuntimeError: the flow has no ingress node, so that a message could go nowhere.
         """
         if to is None:
-            floes = self._all[owner]
+            floes = self._outgoing[owner.node_id]
             if not floes and owner is OPEN_SEA:
                 msg = "the flow has no ingress node; the message would go nowhere"
                 raise RuntimeError(msg)
             return floes
-        if isinstance(owner, Node) and to is ROOKERY:
-            return [self._straight(owner)]
-        edges = self._outgoing.get(owner, {})
-        return [edges[place] for place in resolve(owner, list(edges), to)]
+        edges = self._by_target.get(owner, {})
+        if isinstance(to, Node) and to in edges:
+            return (edges[to],)
+        places = list(edges)
+        if isinstance(owner, Node) and ROOKERY not in edges:
+            places.append(ROOKERY)
+        return [
+            edges[place] if place in edges else self.straight(owner)
+            for place in resolve(owner, places, to)
+        ]
 
-    def _straight(self, node: Node) -> Floe:
-        """The edge from any node straight to the egress."""
-        floe = self._outgoing[node].get(ROOKERY) or self._straight_out.get(node)
+    def straight(self, owner: Place) -> Floe:
+        """The edge from any place straight to the egress."""
+        floe = self._by_target.get(owner, {}).get(ROOKERY) or self._straight_out.get(owner)
         if floe is None:
-            floe = self._straight_out[node] = self._to_egress(node)
+            floe = self._straight_out[owner] = self._to_egress(owner)
         return floe
 
-    def is_full(self, floe: Floe, trace_id: str | None) -> bool:
-        """Whether a message of this trace has to wait before this edge."""
-        if floe.target is not ROOKERY:
-            return floe.queue.full()
-        if self.maxsize <= 0:
-            return False
-        if trace_id is None:
-            return self.egress.unread_untraced >= self.maxsize
-        trace = self._traces.get(trace_id)
-        return trace is not None and trace.unread >= self.maxsize
-
-    async def wait_for_room(self, floe: Floe, trace_id: str | None) -> None:
-        """Wait until the edge has room for this trace."""
-        if floe.target is ROOKERY:
-            await self.egress.wait_for_room(lambda: not self.is_full(floe, trace_id))
-        else:
-            await floe.queue.wait_for_room()
-
-    def put(self, floe: Floe, value: Any, trace_id: str | None) -> None:
-        """Put a value on an edge that has room, and count it as pending."""
-        if floe.target is ROOKERY:
-            self._traces.added(trace_id)
-            self.egress.add(value, trace_id, floe)
-        else:
-            floe.queue.put_nowait(Item(value, trace_id))
-            self._traces.added(trace_id)
-
-    def drop(self, trace_id: str) -> int:
-        """Remove what waits of a trace; returns how many."""
-        dropped = self.egress.drop(trace_id)
-        for floes in self._outgoing.values():
-            dropped += sum(f.queue.drop(trace_id) for f in floes.values() if f.target != ROOKERY)
+    def drop(self, trace: Trace) -> int:
+        """Remove what waits of a trace, which counts it still; returns how many."""
+        dropped = self.egress.drop(trace)
+        for inbox in self._inboxes.values():
+            dropped += len(inbox.drop(trace.trace_id))
         return dropped
 
     def depth(self) -> int:
         """Messages waiting before nodes."""
-        return sum(inbox.depth() for inbox in self._inboxes.values())
+        return sum(len(inbox.items) for inbox in self._inboxes.values())
 
     def depths(self, source: Place) -> tuple[int, int, int, int]:
         """(messages waiting before, behind, outgoing edges, maximum per edge) of a place."""
-        outgoing = self._outgoing.get(source, {})
-        behind = sum(floe.queue.qsize() for floe in outgoing.values())
-        if source == ROOKERY:
-            return len(self.egress), 0, 0, self.maxsize
-        before = self._inboxes[source].depth() if isinstance(source, Node) else 0
+        if source is ROOKERY:
+            return self.egress.unread, 0, 0, self.maxsize
+        outgoing = self._outgoing.get(source.node_id, ())
+        behind = 0
+        for floe in outgoing:
+            behind += floe.queue.qsize()
+        before = len(self._inboxes[source].items) if isinstance(source, Node) else 0
         return before, behind, len(outgoing), self.maxsize
 
     def take_for(self, owner: Place, from_: Targets) -> Item | None:
-        """Take the next message on a node's incoming edges, or on those from some places."""
+        """Take the next message on a node's incoming edges, or on those from some places.
+
+        A message of a cancelled trace is left to the node, which drops it.
+        """
         inbox = self._inbox_of(owner)
-        if from_ is None:
-            taken = inbox.take()
-            return taken[1] if taken is not None else None
-        sources = [floe.source for floe in inbox.floes]
-        for source in resolve(owner, sources, from_):
-            floe = inbox.floes[sources.index(source)]
-            if not floe.queue.empty():
-                return floe.queue.take()
+        queues = [floe.queue for floe in self._incoming(inbox, owner, from_)]
+        for item in inbox.items:
+            if item.queue in queues and (item.trace is None or not item.trace.cancelled):
+                inbox.remove(item)
+                return item
         return None
+
+    def _incoming(self, inbox: Inbox, owner: Place, from_: Targets) -> Sequence[Floe]:
+        if from_ is None:
+            return inbox.floes
+        sources = [floe.source for floe in inbox.floes]
+        return [inbox.floes[sources.index(s)] for s in resolve(owner, sources, from_)]
 
     async def wait_for_arrival(self, owner: Place) -> None:
         """Wait until `take_for` may find something."""
-        await self._inbox_of(owner).wait()
+        await self._inbox_of(owner).wait_to_read()
 
     def _inbox_of(self, owner: Place) -> Inbox:
         inbox = self._inboxes.get(owner) if isinstance(owner, Node) else None
         if inbox is None or not inbox.floes:
-            msg = "context has no incoming floes to fetch from"
-            raise RuntimeError(msg)
+            raise no_incoming()
         return inbox
 
     def require_egress(self) -> None:
         """Raises RTE when no result can ever come."""
-        if not self._leaves and not self._outgoing[OPEN_SEA]:
-            msg = "context has no incoming floes to fetch from"
-            raise RuntimeError(msg)
+        if not self._leaves and not self._outgoing[OPEN_SEA.node_id]:
+            raise no_incoming()
 
-    def egress_from(self, from_: Targets) -> list[Floe]:
-        """The egress edges from some nodes. Raises `KeyError`."""
-        nodes = [*self._leaves, *self._straight_out]
-        return [self._straight(n) for n in resolve(ROOKERY, nodes, from_) if isinstance(n, Node)]
+    def egress_from(self, from_: Targets) -> list[EgressQueue]:
+        """The queues of the egress edges from some nodes. Raises `KeyError`."""
+        places = [*self._leaves, *self._straight_out]
+        return [self.straight(place).queue for place in resolve(ROOKERY, places, from_)]

@@ -10,175 +10,243 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from penguiflow.floe import Floe, wait_in, wake
-from penguiflow.traces import Traces
+from penguiflow.floe import trace_of
+from penguiflow.traces import Trace, Traces
+from penguiflow.waiters import Waiters, wait_in, wake, wake_all
 
 
 class Result:
     """A value that reached the egress."""
 
-    __slots__ = ("floe", "taken", "trace_id", "value")
+    __slots__ = ("listed", "queue", "taken", "trace", "value")
 
-    def __init__(self, value: Any, trace_id: str | None, floe: Floe) -> None:
+    def __init__(self, value: Any, trace: Trace | None, queue: EgressQueue) -> None:
         self.value = value
-        self.trace_id = trace_id
-        self.floe = floe
+        self.trace = trace
+        self.queue = queue
+        self.listed = False
+        """Whether a plain fetch may take it."""
         self.taken = False
 
 
 class EgressQueue:
-    """The face of the results of one egress edge, with asyncio.Queue's reading interface."""
+    """The queue of one egress edge, with asyncio.Queue's interface.
 
-    __slots__ = ("_egress", "_floe", "count", "maxsize")
+    Its room is counted per trace: `maxsize` results of each trace, and as many untraced ones.
+    """
 
-    def __init__(self, egress: Egress, floe: Floe, maxsize: int) -> None:
+    __slots__ = ("_egress", "_size", "maxsize", "untraced")
+
+    def __init__(self, egress: Egress, maxsize: int) -> None:
         self._egress = egress
-        self._floe = floe
         self.maxsize = maxsize
-        self.count = 0
+        self._size = 0
+        self.untraced = 0
 
     def qsize(self) -> int:
-        return self.count
+        return self._size
 
     def empty(self) -> bool:
-        return self.count == 0
+        return not self._size
+
+    def full(self) -> bool:
+        return 0 < self.maxsize <= self._size
+
+    def is_full(self, trace_id: str | None) -> bool:
+        if self.maxsize <= 0:
+            return False
+        trace = self._egress.traces.get(trace_id)
+        if trace is None:
+            return trace_id is None and self.untraced >= self.maxsize
+        if len(trace.results) < self.maxsize:
+            return False
+        return sum(result.queue is self for result in trace.results) >= self.maxsize
+
+    async def wait_for_room(self, trace_id: str | None = None) -> None:
+        while self.is_full(trace_id):
+            trace = self._egress.traces.get(trace_id)
+            if trace is None:
+                await wait_in(self._egress.untraced_room)
+            else:
+                await trace.wait_for_room(lambda: not self.is_full(trace_id))
+
+    def add(self, value: Any, trace_id: str | None) -> None:
+        """Add a result. Of a cancelled trace nothing is kept."""
+        egress = self._egress
+        if trace_id is None:
+            self.untraced += 1
+            result = Result(value, None, self)
+        else:
+            trace = egress.traces.open(trace_id)
+            if trace.cancelled:
+                return
+            trace.pending += 1
+            result = Result(value, trace, self)
+            trace.results.append(result)
+        self._size += 1
+        egress.arrived(result)
+
+    async def put(self, value: Any) -> None:
+        """Append, waiting for room."""
+        await self.wait_for_room(trace_of(value))
+        self.add(value, trace_of(value))
+
+    def put_nowait(self, value: Any) -> None:
+        """Append at once. Raises `asyncio.QueueFull`."""
+        if self.is_full(trace_of(value)):
+            raise asyncio.QueueFull
+        self.add(value, trace_of(value))
+
+    async def get(self) -> Any:
+        """Take the oldest result of this edge that no scoped fetch has a claim to."""
+        while (result := self._egress.take_listed([self])) is None:
+            await self._egress.wait(of_some_edges=True)
+        return result.value
 
     def get_nowait(self) -> Any:
-        """Take the oldest result of this edge. Raises `asyncio.QueueEmpty`."""
-        result = self._egress.take_any([self._floe])
+        """The same at once. Raises `asyncio.QueueEmpty`."""
+        result = self._egress.take_listed([self])
         if result is None:
             raise asyncio.QueueEmpty
         return result.value
+
+    def left(self, result: Result) -> None:
+        """A result of this edge was taken."""
+        self._size -= 1
+        if result.trace is None:
+            self.untraced -= 1
 
 
 class Egress:
     """All results that nobody fetched yet."""
 
     def __init__(self, traces: Traces) -> None:
-        self._traces = traces
-        self._order: deque[Result] = deque()
-        self._by_trace: dict[str, deque[Result]] = {}
-        self._taken = 0
-        self._readers: deque[asyncio.Future[None]] = deque()
-        self._scoped: dict[str, deque[asyncio.Future[None]]] = {}
-        self._room: deque[asyncio.Future[None]] = deque()
-        self.unread_untraced = 0
+        self.traces = traces
+        self.unread = 0
+        """How many results nobody fetched."""
+        self.untraced_room: Waiters = deque()
+        """Who waits for room for an untraced result."""
+        self._listed: deque[Result] = deque()
+        """What plain fetches take from, with results in between that scoped ones have taken."""
+        self._gaps = 0
+        self._readers: Waiters = deque()
+        """Who takes any listed result, so that one is woken per result."""
+        self._edge_readers: Waiters = deque()
+        """Who wants a result of some edges, and has to look whether this is one."""
+        self._room: Waiters = deque()
 
-    def __len__(self) -> int:
-        return len(self._order) - self._taken
+    def arrived(self, result: Result) -> None:
+        """A result is there: for its trace's scoped fetch, or for any fetch."""
+        self.unread += 1
+        trace = result.trace
+        if trace is None or not (trace.locked or trace.readers):
+            self._list(result)
+        elif trace.waiting_readers:
+            wake(trace.waiting_readers)
 
-    def add(self, value: Any, trace_id: str | None, floe: Floe) -> None:
-        """Add a result. The caller has waited for the trace's room and counts it as pending."""
-        result = Result(value, trace_id, floe)
-        self._order.append(result)
-        floe.queue.count += 1
-        if trace_id is None:
-            self.unread_untraced += 1
-        else:
-            self._by_trace.setdefault(trace_id, deque()).append(result)
-            self._traces.open(trace_id).unread += 1
-        trace = self._traces.get(trace_id)
-        if trace is not None and trace.subscribed and trace_id is not None:
-            wake(self._scoped.get(trace_id, _NOBODY))
-        else:
+    def _list(self, result: Result) -> None:
+        result.listed = True
+        self._listed.append(result)
+        if self._readers:
             wake(self._readers)
+        if self._edge_readers:
+            wake_all(self._edge_readers)
 
-    def take_scoped(self, trace_id: str) -> Result | None:
-        """Take the oldest result of a trace."""
-        results = self._by_trace.get(trace_id)
-        return self._take(results[0]) if results else None
+    def list_leftovers(self, trace: Trace) -> None:
+        """No scoped fetch has a claim to the trace's results any more."""
+        for result in trace.results:
+            if not result.listed:
+                self._list(result)
 
-    def take_any(self, floes: Sequence[Floe] | None = None) -> Result | None:
-        """Take the oldest result, of all or some edges, that no scoped fetch has a claim to."""
-        for result in self._order:
-            if result.taken or (floes is not None and result.floe not in floes):
-                continue
-            trace = self._traces.get(result.trace_id)
-            if trace is None or not trace.subscribed:
-                return self._take(result)
-        return None
-
-    def _take(self, result: Result) -> Result:
-        result.taken = True
-        self._taken += 1
-        result.floe.queue.count -= 1
-        if result.trace_id is None:
-            self.unread_untraced -= 1
+    def take_scoped(self, trace: Trace) -> Result | None:
+        """Take the oldest result of a trace; while it is locked, only of this round trip."""
+        results = trace.results
+        if not results:
+            return None
+        if trace.skipped < len(results):
+            result = results.pop(trace.skipped)
+        elif trace.locked:
+            return None
         else:
-            self._unlist(result, result.trace_id)
-        self._compact()
-        if self._room:
-            wake_all(self._room)
+            result = results.pop(0)
+            trace.skipped -= 1
+        result.taken = True
+        if result.listed:
+            self._gap()
+        self._taken(result)
         return result
 
-    def _unlist(self, result: Result, trace_id: str) -> None:
-        results = self._by_trace[trace_id]
-        if results[0] is result:
-            results.popleft()
-        else:
-            results.remove(result)
-        if not results:
-            del self._by_trace[trace_id]
-        trace = self._traces.get(trace_id)
+    def take_listed(self, queues: Sequence[EgressQueue] | None = None) -> Result | None:
+        """Take the oldest result, of all or some edges, that no scoped fetch has a claim to."""
+        if queues is not None:
+            return self._take_of(queues)
+        while self._listed:
+            result = self._listed.popleft()
+            if not result.taken:
+                result.taken = True
+                self._unlink(result)
+                return result
+            self._gaps -= 1
+        return None
+
+    def _take_of(self, queues: Sequence[EgressQueue]) -> Result | None:
+        for result in self._listed:
+            if not result.taken and result.queue in queues:
+                result.taken = True
+                self._gap()
+                self._unlink(result)
+                return result
+        return None
+
+    def _unlink(self, result: Result) -> None:
+        trace = result.trace
         if trace is not None:
-            trace.unread -= 1
+            index = trace.results.index(result) if trace.results[0] is not result else 0
+            del trace.results[index]
+            if index < trace.skipped:
+                trace.skipped -= 1
+        self._taken(result)
 
-    def _compact(self) -> None:
-        while self._order and self._order[0].taken:
-            self._order.popleft()
-            self._taken -= 1
-        if self._taken > 64 and self._taken * 2 > len(self._order):
-            self._order = deque(result for result in self._order if not result.taken)
-            self._taken = 0
+    def _taken(self, result: Result) -> None:
+        result.queue.left(result)
+        self.unread -= 1
+        if self._room:
+            wake_all(self._room)
+        if result.trace is not None:
+            result.trace.finished()
+        elif self.untraced_room:
+            wake_all(self.untraced_room)
 
-    def drop(self, trace_id: str) -> int:
-        """Remove every unread result of a trace; returns how many."""
-        dropped = 0
-        while self.take_scoped(trace_id) is not None:
-            dropped += 1
+    def _gap(self) -> None:
+        self._gaps += 1
+        if self._gaps > 64 and self._gaps * 2 > len(self._listed):
+            self._listed = deque(result for result in self._listed if not result.taken)
+            self._gaps = 0
+
+    def drop(self, trace: Trace) -> int:
+        """Remove every unread result of a trace, which counts them still; returns how many."""
+        for result in trace.results:
+            result.taken = True
+            result.queue.left(result)
+            self.unread -= 1
+            if result.listed:
+                self._gap()
+        dropped = len(trace.results)
+        trace.results.clear()
+        trace.skipped = 0
+        wake_all(self._room)
         return dropped
 
-    async def wait_below(self, limit: int) -> None:
-        """Wait until fewer than `limit` results are unread."""
-        await self.wait_for_room(lambda: len(self) < limit)
+    async def wait(self, *, of_some_edges: bool = False) -> None:
+        """Wait until a plain fetch may find something."""
+        await wait_in(self._edge_readers if of_some_edges else self._readers)
 
     async def wait_for_room(self, has_room: Callable[[], bool]) -> None:
         """Wait until `has_room()`; asked again each time a result is taken."""
         while not has_room():
-            await wait_in(self._room, lambda: False)
+            await wait_in(self._room)
 
-    async def wait_any(self) -> None:
-        """Wait until a plain fetch may find something."""
-        await wait_in(self._readers, lambda: True)
-
-    async def wait_scoped(self, trace_id: str) -> None:
-        """Wait until a scoped fetch of the trace may find something."""
-        waiters = self._scoped.setdefault(trace_id, deque())
-        try:
-            await wait_in(waiters, lambda: trace_id in self._by_trace)
-        finally:
-            if not waiters and self._scoped.get(trace_id) is waiters:
-                del self._scoped[trace_id]
-
-    def released(self) -> None:
-        """Results may be there for a waiting plain fetch."""
-        wake(self._readers)
-
-    def wake_trace(self, trace_id: str) -> None:
-        """Let every scoped fetch of the trace look again."""
-        wake_all(self._scoped.get(trace_id, _NOBODY))
-
-    def wake_everybody(self) -> None:
-        """Let every waiting fetch look again."""
+    def wake_readers(self) -> None:
+        """Let every waiting plain fetch look again."""
         wake_all(self._readers)
-        for waiters in list(self._scoped.values()):
-            wake_all(waiters)
-
-
-def wake_all(waiters: deque[asyncio.Future[None]]) -> None:
-    """Wake every waiter."""
-    while waiters:
-        wake(waiters)
-
-
-_NOBODY: deque[asyncio.Future[None]] = deque()
+        wake_all(self._edge_readers)

@@ -6,6 +6,7 @@ the flow: it is logged on `penguiflow.core`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -126,8 +127,8 @@ class Events:
         assert self.store is not None  # noqa: S101 - the caller asked
         try:
             await self.store.save_event(StoredEvent.from_flow_event(event))
-        except Exception as exc:
-            if not self.store_fails_open:
+        except (Exception, asyncio.CancelledError) as exc:
+            if not self.store_fails_open or is_own_cancel(exc):
                 raise
             failure = {"trace_id": event.trace_id, "kind": event.event_type, "exception": repr(exc)}
             log_event(logging.ERROR, "state_store_save_failed", failure, exc)
@@ -136,13 +137,22 @@ class Events:
 async def _tell(middleware: Middleware, event: FlowEvent) -> None:
     try:
         await middleware(event)
-    except Exception as exc:  # noqa: BLE001 - a listener must not stop the flow
+    except (Exception, asyncio.CancelledError) as exc:
+        if is_own_cancel(exc):
+            raise
         failure = {
             "node_name": event.node_name,
             "node_id": event.node_id,
             "exception": repr(exc),
         }
         log_event(logging.ERROR, "middleware_error", failure, exc)
+
+
+def is_own_cancel(exc: BaseException) -> bool:
+    """Whether the current task is being cancelled; else a CancelledError leaked out of a call."""
+    task = asyncio.current_task()
+    cancelling = task is not None and task.cancelling() > 0
+    return isinstance(exc, asyncio.CancelledError) and cancelling
 
 
 def log_event(

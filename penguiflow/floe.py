@@ -3,25 +3,58 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
-from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from penguiflow.endpoints import Endpoint
 from penguiflow.node import Node
 from penguiflow.types import Message
+from penguiflow.waiters import Waiters, wait_in, wake, wake_all
+
+if TYPE_CHECKING:
+    from penguiflow.traces import Trace, Traces
 
 
 class Item:
-    """A value on an edge, with the trace it belongs to and the attempts made on it."""
+    """A message on a local edge, and the delivery of it to the node that reads the edge."""
 
-    __slots__ = ("attempt", "input_id", "trace_id", "value")
+    __slots__ = ("_input_id", "attempt", "queue", "trace", "trace_id", "value")
 
-    def __init__(self, value: Any, trace_id: str | None, attempt: int = 0) -> None:
+    def __init__(
+        self, value: Any, trace_id: str | None, trace: Trace | None, queue: EdgeQueue
+    ) -> None:
         self.value = value
         self.trace_id = trace_id
-        self.attempt = attempt
-        self.input_id: str | None = None
+        self.trace = trace
+        """The live trace that counts this item; None on an edge outside a flow."""
+        self.queue = queue
+        self.attempt = 0
+        self._input_id: str | None = None
+
+    @property
+    def input_id(self) -> str:
+        """The same for every attempt on this message."""
+        if self._input_id is None:
+            self._input_id = secrets.token_hex(16)
+        return self._input_id
+
+    def finish(self) -> None:
+        """It is worked off, or taken out of the flow: its trace counts it no more."""
+        if self.trace is not None:
+            self.trace.finished()
+
+    async def ack(self) -> None:
+        if self.trace is not None:
+            self.trace.finished()
+
+    async def nak(self, delay: float = 0.0, *, attempted: bool = True) -> None:
+        if attempted:
+            self.attempt += 1
+        self.queue.inbox.deliver_again(self, delay)
+
+    async def term(self, reason: str) -> None:
+        self.finish()
 
 
 def trace_of(value: Any) -> str | None:
@@ -35,132 +68,134 @@ def trace_of(value: Any) -> str | None:
     return cast("str | None", trace_id)
 
 
+class Queue(Protocol):
+    """The queue of an edge, as the flow uses it."""
+
+    def qsize(self) -> int:
+        """How many values wait."""
+
+    def is_full(self, trace_id: str | None) -> bool:
+        """Whether a value of this trace has to wait for room."""
+
+    async def wait_for_room(self, trace_id: str | None) -> None:
+        """Wait until a value of this trace has room."""
+
+    def add(self, value: Any, trace_id: str | None) -> None:
+        """Put a value on the edge, room or not, and count it for its trace."""
+
+
 class EdgeQueue:
-    """A bounded queue with asyncio.Queue's interface, that tells its reader of each arrival.
+    """A bounded queue with asyncio.Queue's interface; what waits lies in its reader's inbox.
 
     `maxsize` of zero or less is unbounded. Waiting writers are served in order.
     """
 
-    __slots__ = ("_arrived", "_getters", "_items", "_putters", "maxsize")
+    __slots__ = ("_putters", "_size", "inbox", "maxsize")
 
-    def __init__(self, maxsize: int = 0, arrived: Callable[[bool], None] | None = None) -> None:
+    def __init__(self, maxsize: int = 0, inbox: Inbox | None = None) -> None:
         self.maxsize = maxsize
-        self._items: deque[Item] = deque()
-        self._putters: deque[asyncio.Future[None]] = deque()
-        self._getters: deque[asyncio.Future[None]] = deque()
-        self._arrived = arrived
+        self.inbox = inbox if inbox is not None else Inbox(None)
+        self._size = 0
+        self._putters: Waiters = deque()
 
     def qsize(self) -> int:
-        return len(self._items)
+        return self._size
 
     def empty(self) -> bool:
-        return not self._items
+        return not self._size
 
     def full(self) -> bool:
-        return 0 < self.maxsize <= len(self._items)
+        return 0 < self.maxsize <= self._size
+
+    def is_full(self, trace_id: str | None) -> bool:
+        return 0 < self.maxsize <= self._size
+
+    async def wait_for_room(self, trace_id: str | None = None) -> None:
+        while self.full():
+            await wait_in(self._putters)
+
+    def add(self, value: Any, trace_id: str | None) -> None:
+        inbox = self.inbox
+        trace = None
+        if trace_id is not None and inbox.traces is not None:
+            trace = inbox.traces.open(trace_id)
+            trace.pending += 1
+        self._size += 1
+        inbox.items.append(Item(value, trace_id, trace, self))
+        if inbox.workers:
+            wake(inbox.workers)
+        if inbox.readers:
+            wake_all(inbox.readers)
 
     async def put(self, value: Any) -> None:
         """Append, waiting for room. A cancelled put has put nothing."""
         await self.wait_for_room()
-        self.put_nowait(value)
-
-    async def wait_for_room(self) -> None:
-        """Wait until the queue is not full."""
-        while self.full():
-            await wait_in(self._putters, lambda: not self.full())
+        self.add(value, trace_of(value))
 
     def put_nowait(self, value: Any) -> None:
         """Append at once. Raises `asyncio.QueueFull`."""
         if self.full():
             raise asyncio.QueueFull
-        self._items.append(value if type(value) is Item else Item(value, trace_of(value)))
-        wake(self._getters)
-        if self._arrived is not None:
-            self._arrived(False)
+        self.add(value, trace_of(value))
 
     async def get(self) -> Any:
         """Take the first value, waiting for one."""
-        while not self._items:
-            await wait_in(self._getters, lambda: bool(self._items))
+        while not self._size:
+            await self.inbox.wait_to_read()
         return self.get_nowait()
 
     def get_nowait(self) -> Any:
         """Take the first value. Raises `asyncio.QueueEmpty`."""
-        return self.take().value
+        item = self.take()
+        item.finish()
+        return item.value
 
     def take(self) -> Item:
-        """Take the first item with its trace. Raises `asyncio.QueueEmpty`."""
-        if not self._items:
-            raise asyncio.QueueEmpty
-        item = self._items.popleft()
+        """Take the first item out of the inbox; its trace still counts it."""
+        if self._size:
+            for item in self.inbox.items:
+                if item.queue is self:
+                    self.inbox.remove(item)
+                    return item
+        raise asyncio.QueueEmpty
+
+    def taken(self) -> None:
+        """An item of this queue left the inbox: there is room."""
+        self._size -= 1
         if self._putters:
             wake(self._putters)
-        return item
-
-    def take_first(self, wanted: Callable[[Item], bool]) -> Item | None:
-        """Take the first item that is wanted, leaving those before it in place."""
-        for index, item in enumerate(self._items):
-            if wanted(item):
-                del self._items[index]
-                wake(self._putters)
-                return item
-        return None
 
     def put_back(self, item: Item) -> None:
         """Put an item in front, even when the queue is full: it had its place already."""
-        self._items.appendleft(item)
-        wake(self._getters)
-        if self._arrived is not None:
-            self._arrived(True)
-
-    def drop(self, trace_id: str) -> int:
-        """Remove every item of a trace; returns how many."""
-        kept = [item for item in self._items if item.trace_id != trace_id]
-        dropped = len(self._items) - len(kept)
-        if dropped:
-            self._items = deque(kept)
-            for _ in range(dropped):
-                wake(self._putters)
-        return dropped
-
-
-def wake(waiters: deque[asyncio.Future[None]]) -> None:
-    while waiters:
-        waiter = waiters.popleft()
-        if not waiter.done():
-            waiter.set_result(None)
-            return
-
-
-async def wait_in(waiters: deque[asyncio.Future[None]], ready: Callable[[], bool]) -> None:
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    waiters.append(waiter)
-    try:
-        await waiter
-    except BaseException:
-        waiter.cancel()
-        if waiter in waiters:
-            waiters.remove(waiter)
-        if ready():  # the wake-up was ours and we cannot use it: pass it on
-            wake(waiters)
-        raise
+        self._size += 1
+        self.inbox.items.appendleft(item)
+        wake(self.inbox.workers)
+        wake_all(self.inbox.readers)
 
 
 class Floe:
     """An edge from `source` to `target`."""
 
-    __slots__ = ("inbox", "maxsize", "queue", "source", "target")
+    __slots__ = ("maxsize", "queue", "source", "target")
 
-    def __init__(self, source: Node | Endpoint, target: Node | Endpoint, *, maxsize: int) -> None:
+    def __init__(
+        self,
+        source: Node | Endpoint,
+        target: Node | Endpoint,
+        *,
+        maxsize: int,
+        queue: Any = None,
+    ) -> None:
         self.source = source
         self.target = target
         self.maxsize = maxsize
-        self.inbox: Inbox | None = None
-        self.queue: Any = EdgeQueue(maxsize, self._on_arrival)
+        self.queue: Any = queue if queue is not None else EdgeQueue(maxsize)
 
-    def _on_arrival(self, first: bool) -> None:
-        if self.inbox is not None:
-            self.inbox.arrived(self, first=first)
+
+class Redelivers(Protocol):
+    """Puts an item back after a while."""
+
+    def __call__(self, item: Item, delay: float) -> None: ...
 
 
 class Inbox:
@@ -170,32 +205,24 @@ class Inbox:
     worked on) are passed over and keep their place, so the order within a trace is kept.
     """
 
-    __slots__ = ("_arrivals", "_held", "_waiters", "floes")
+    __slots__ = ("_held", "deliver_again", "floes", "items", "readers", "traces", "workers")
 
-    def __init__(self) -> None:
+    def __init__(self, traces: Traces | None) -> None:
+        self.traces = traces
         self.floes: list[Floe] = []
-        self._arrivals: deque[Floe] = deque()
+        self.items: deque[Item] = deque()
+        self.workers: Waiters = deque()
+        """The node's own tasks. Any of them can take any item, so one is woken per item."""
+        self.readers: Waiters = deque()
+        """Who waits for items of one edge only, and has to look whether this is one."""
+        self.deliver_again: Redelivers = _at_once
         self._held: dict[str | None, int] = {}
-        self._waiters: deque[asyncio.Future[None]] = deque()
 
-    def connect(self, floe: Floe) -> None:
-        """Read from this edge as well."""
-        floe.inbox = self
+    def connect(self, source: Node | Endpoint, target: Node, maxsize: int) -> Floe:
+        """A new edge that this inbox reads."""
+        floe = Floe(source, target, maxsize=maxsize, queue=EdgeQueue(maxsize, self))
         self.floes.append(floe)
-        self._arrivals.extend(floe for _ in range(floe.queue.qsize()))
-
-    def arrived(self, floe: Floe, *, first: bool = False) -> None:
-        """A value was put on the edge, or back in front of it."""
-        if first:
-            self._arrivals.appendleft(floe)
-        else:
-            self._arrivals.append(floe)
-        if self._waiters:
-            wake(self._waiters)
-
-    def depth(self) -> int:
-        """Messages waiting."""
-        return sum(floe.queue.qsize() for floe in self.floes)
+        return floe
 
     def hold(self, trace_id: str | None) -> None:
         """Pass over this trace's messages until `free` was called as often."""
@@ -208,32 +235,49 @@ class Inbox:
             self._held[trace_id] = left
             return
         self._held.pop(trace_id, None)
-        wake(self._waiters)
+        wake(self.workers)
 
-    def take(self) -> tuple[Floe, Item] | None:
-        """The next message and its edge, or None when nothing can be worked on now."""
+    def take(self) -> Item | None:
+        """The next item that can be worked on, or None when there is none now."""
         if self._held:
             return self._take_free()
-        while self._arrivals:
-            floe = self._arrivals.popleft()
-            if not floe.queue.empty():
-                return floe, floe.queue.take()
+        if not self.items:
+            return None
+        item = self.items.popleft()
+        item.queue.taken()
+        return item
+
+    def _take_free(self) -> Item | None:
+        for item in self.items:
+            if item.trace_id not in self._held:
+                self.remove(item)
+                return item
         return None
 
-    def _take_free(self) -> tuple[Floe, Item] | None:
-        seen: set[Floe] = set()
-        for index, floe in enumerate(self._arrivals):
-            if floe in seen:
-                continue
-            seen.add(floe)
-            item = floe.queue.take_first(lambda item: item.trace_id not in self._held)
-            if item is not None:
-                del self._arrivals[index]
-                return floe, item
-        if self._arrivals and self.depth() == 0:
-            self._arrivals.clear()
-        return None
+    def remove(self, item: Item) -> None:
+        """Take this item out, wherever it stands."""
+        self.items.remove(item)
+        item.queue.taken()
+
+    def drop(self, trace_id: str) -> list[Item]:
+        """Remove and return every item of a trace."""
+        dropped = [item for item in self.items if item.trace_id == trace_id]
+        if dropped:
+            kept = [item for item in self.items if item.trace_id != trace_id]
+            self.items.clear()
+            self.items.extend(kept)
+            for item in dropped:
+                item.queue.taken()
+        return dropped
 
     async def wait(self) -> None:
         """Wait until `take` may find something."""
-        await wait_in(self._waiters, lambda: True)
+        await wait_in(self.workers)
+
+    async def wait_to_read(self) -> None:
+        """Wait until there is something new in here, for whoever wants some of it only."""
+        await wait_in(self.readers)
+
+
+def _at_once(item: Item, delay: float) -> None:
+    item.queue.put_back(item)

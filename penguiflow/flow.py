@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from math import inf
 from typing import Any
 
 from penguiflow.bus import MessageBus
 from penguiflow.clock import SYSTEM_CLOCK, Clock
-from penguiflow.context import ChunkRequest, Targets
-from penguiflow.endpoints import OPEN_SEA
+from penguiflow.context import ChunkRequest, Site, Targets
+from penguiflow.endpoints import OPEN_SEA, Endpoint
 from penguiflow.errors import FlowError
 from penguiflow.events import Events, Middleware
-from penguiflow.floe import trace_of
+from penguiflow.floe import Floe, trace_of
 from penguiflow.graph import Adjacency, Graph
 from penguiflow.local import LocalHost
 from penguiflow.mirror import MirrorBus
+from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 from penguiflow.remote_support import RemoteSupport
 from penguiflow.state.models import StoredEvent
@@ -78,7 +81,7 @@ class PenguiFlow(RemoteSupport):
         )
         self._host.events = events
         super().__init__(events)
-        self._running = False
+        self._unread_limit = max(_UNREAD_LIMIT, 4 * queue_maxsize) if queue_maxsize > 0 else inf
         self._draining = False
 
     @property
@@ -109,13 +112,12 @@ class PenguiFlow(RemoteSupport):
         Raises:
             RuntimeError: it runs already, or nodes that validate are not in the registry.
         """
-        if self._running:
+        if self._host.running:
             msg = "PenguiFlow already running"
             raise RuntimeError(msg)
         asyncio.get_running_loop()
         if registry is not None:
             self.check_registry(registry)
-        self._running = True
         self._host.start(registry)
 
     def check_registry(self, registry: ModelRegistry) -> None:
@@ -143,14 +145,15 @@ class PenguiFlow(RemoteSupport):
         Returns:
             How many accepted messages are not finished.
         """
-        if self._running and drain is not None:
+        if self._host.running and drain is not None:
             self._draining = True
-            await self._drained(drain)
-        was_running, self._running = self._running, False
-        self._draining = False
-        if was_running:
+            try:
+                await self._drained(drain)
+            finally:
+                self._draining = False
+        if self._host.running:
             await self._host.stop()
-            await self.cancel_external_tasks()
+        await self.cancel_external_tasks()
         if self._host.mirror is not None:
             await self._host.mirror.flush()
         return self._host.unfinished()
@@ -167,6 +170,22 @@ class PenguiFlow(RemoteSupport):
     def on_failure(self, callback: Callable[[FlowError], None]) -> None:
         """Call back when a node failed for good."""
         self._host.failure_callbacks.append(callback)
+
+    # As seen by contexts
+
+    @property
+    def site(self) -> Site:
+        """The flow, as contexts use it."""
+        return self._host
+
+    def edges_of(self, owner: Node | Endpoint) -> Mapping[Node | Endpoint, Floe]:
+        """The edges that lead away from a node or endpoint, by where they lead."""
+        return self._host.edges.by_target(owner)
+
+    async def _emit_to_rookery(self, message: Any, *, source: Node | Endpoint = OPEN_SEA) -> None:
+        """Send a value to the egress. Deprecated: use `ctx.emit(value, to=ROOKERY)`."""
+        floes = (self._host.edges.straight(source),)
+        await self._host.spread(None, floes, message, trace_of(message))
 
     # In and out
 
@@ -185,28 +204,31 @@ class PenguiFlow(RemoteSupport):
         if trace_id is not None:
             await self._emit_scoped(msg, to, trace_id)
             return
-        own = trace_of(msg)
         host = self._host
+        own = trace_of(msg)
         if host.repeats_hops(msg, own):
             return
+        floes = host.edges.outgoing(OPEN_SEA, to)
         egress = host.edges.egress
-        if self.queue_maxsize > 0 and len(egress) >= _UNREAD_LIMIT:
-            await egress.wait_below(max(_UNREAD_LIMIT, 4 * self.queue_maxsize))
-        await host.spread(None, OPEN_SEA, msg, to, own)
+        if egress.unread >= self._unread_limit:
+            await egress.wait_for_room(lambda: egress.unread < self._unread_limit)
+        if own is not None:
+            host.round_trips.emitted(own)
+        await host.spread(None, floes, msg, own)
 
     async def _emit_scoped(self, msg: Any, to: Targets, trace_id: str) -> None:
         self._require_running()
-        host, trips = self._host, self._host.round_trips
-        stamped = trips.stamp(msg, trace_id)
-        await trips.begin(trace_id)
+        host = self._host
+        floes = host.edges.outgoing(OPEN_SEA, to)
+        stamped = host.round_trips.stamp(msg, trace_id)
+        trace = await host.round_trips.begin(trace_id)
+        refused = True
         try:
-            if host.repeats_hops(stamped, trace_id):
-                trips.release(trace_id)
-            else:
-                await host.spread(None, OPEN_SEA, stamped, to, trace_id)
-        except BaseException:
-            trips.release(trace_id)
-            raise
+            if not host.repeats_hops(stamped, trace_id):
+                await host.spread(None, floes, stamped, trace_id)
+                refused = False
+        finally:
+            host.round_trips.begun(trace, refused=refused)
 
     def emit_nowait(self, msg: Any, to: Targets = None, *, trace_id: str | None = None) -> None:
         """Put a message in at once. Raises `asyncio.QueueFull`, and RTE with a `trace_id`."""
@@ -214,8 +236,15 @@ class PenguiFlow(RemoteSupport):
             problem = "emit_nowait does not support trace_id; use emit"
             raise RuntimeError(problem)
         self._refuse_when_draining()
-        if not self._host.repeats_hops(msg, trace_of(msg)):
-            self._host.send_nowait(None, OPEN_SEA, msg, to)
+        host = self._host
+        own = trace_of(msg)
+        if host.repeats_hops(msg, own):
+            return
+        if host.edges.egress.unread >= self._unread_limit:
+            raise asyncio.QueueFull
+        host.send_nowait(None, OPEN_SEA, msg, to)
+        if own is not None:
+            host.round_trips.emitted(own)
 
     async def fetch(self, from_: Targets = None, *, trace_id: str | None = None) -> Any:
         """The next result: of any trace, of the egress edges from some nodes, or of one trace.
@@ -233,7 +262,7 @@ class PenguiFlow(RemoteSupport):
                 raise RuntimeError(msg)
             return await trips.fetch_any(edges.egress_from(from_))
         if trace_id is not None:
-            return await trips.fetch(trace_id, running=self._running)
+            return await trips.fetch(trace_id)
         return await trips.fetch_any(None)
 
     async def fetch_any(self, from_: Targets = None, *, trace_id: str | None = None) -> Any:
@@ -241,7 +270,7 @@ class PenguiFlow(RemoteSupport):
         return await self.fetch(from_, trace_id=trace_id)
 
     def _require_running(self) -> None:
-        if not self._running:
+        if not self._host.running:
             msg = "PenguiFlow is not running"
             raise RuntimeError(msg)
 
@@ -260,7 +289,15 @@ class PenguiFlow(RemoteSupport):
             RuntimeError: the flow is not running.
         """
         self._require_running()
-        return await self._host.cancel(trace_id)
+        return await self._host.canceller.start(trace_id)
+
+    def subscribe(self, trace_id: str) -> AbstractContextManager[None]:
+        """Within the context, every result of the trace is kept for `fetch(trace_id=...)`.
+
+        A scoped emit keeps only the first. Fetching all results of a trace as they come, beside
+        others who fetch, needs this.
+        """
+        return self._host.round_trips.subscribed(trace_id)
 
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that a cancel of the trace sets."""
@@ -278,6 +315,8 @@ class PenguiFlow(RemoteSupport):
         to: Targets = None,
     ) -> StreamChunk:
         """Send a piece of streamed text into the flow; see `Context.emit_chunk`."""
+        self._refuse_when_draining()
+        self._host.round_trips.emitted(parent.trace_id)
         request = ChunkRequest(parent, text, stream_id=stream_id, seq=seq, done=done, meta=meta)
         return await self._host.send_chunk(None, OPEN_SEA, request, to)
 

@@ -42,9 +42,9 @@ class Invocation:
         "_chunks",
         "_closed",
         "delivery",
+        "interrupted",
         "node",
         "outputs",
-        "parked",
         "started",
         "streamed",
         "streamed_count",
@@ -62,7 +62,8 @@ class Invocation:
         """How many chunks a durable node has streamed in this run."""
         self.streamed: deque[asyncio.Task[None]] = deque()
         """Chunks of a durable node that are on their way."""
-        self.parked = False
+        self.interrupted = False
+        """The worker's task is being cancelled; the run was brought to its end all the same."""
         self._cancelled = False
         self._closed = False
         self._chunks: dict[str, int] | None = None
@@ -107,5 +108,4 @@ class Invocation:
         """
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
-        if self.task.uncancel() > 0:  # the worker itself is being stopped as well
-            raise asyncio.CancelledError
+        self.interrupted = self.task.uncancel() > 0  # the worker itself is being stopped as well

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,18 +12,19 @@ from penguiflow.controller import Steering, hops_of
 from penguiflow.decide import DONE, Outcome
 from penguiflow.durable.tokens import derive
 from penguiflow.edges import Edges
-from penguiflow.endpoints import OPEN_SEA, ROOKERY
+from penguiflow.endpoints import ROOKERY
 from penguiflow.errors import FlowError
 from penguiflow.events import Events
-from penguiflow.floe import trace_of, wake
+from penguiflow.floe import Floe, Item, trace_of
 from penguiflow.graph import Graph
 from penguiflow.invocation import Invocation
+from penguiflow.local_cancel import LocalCancel
 from penguiflow.mirror import MirrorBus
 from penguiflow.node import Node
 from penguiflow.node_loop import NodeLoop
 from penguiflow.registry import ModelRegistry
 from penguiflow.round_trip import RoundTrips
-from penguiflow.traces import Trace, Traces
+from penguiflow.traces import Traces
 from penguiflow.types import WM, Message, StreamChunk
 
 
@@ -46,33 +46,37 @@ class LocalHost:
         self.registry: ModelRegistry | None = None
         self.events: Events
         self.emits_errors = emits_errors
+        self.running = False
         self.traces = Traces()
         self.edges = Edges(graph, self.traces, queue_maxsize)
-        self.round_trips = RoundTrips(self.traces, self.edges.egress)
+        self.round_trips = RoundTrips(self.traces, self.edges.egress, lambda: self.running)
+        self.canceller = LocalCancel(self)
         self.mirror = mirror
         self.failure_callbacks: list[Callable[[FlowError], None]] = []
         self._owner = owner
-        self._loops: dict[Node, NodeLoop] = {}
+        self.node_loops: dict[Node, NodeLoop] = {}
 
     # Life
 
     def start(self, registry: ModelRegistry | None) -> None:
         """Start a loop per node."""
         self.registry = registry
-        self._loops = {n: NodeLoop(self, n, self.edges.inbox(n)) for n in self.graph.nodes}
-        for loop in self._loops.values():
+        self.running = True
+        self.node_loops = {n: NodeLoop(self, n, self.edges.inbox(n)) for n in self.graph.nodes}
+        for loop in self.node_loops.values():
             loop.start()
 
     async def stop(self) -> None:
         """Stop the loops; waiting fetches raise."""
-        await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
+        self.running = False
+        await asyncio.gather(*(loop.stop() for loop in self.node_loops.values()))
+        self.node_loops = {}
+        await self.canceller.finish_all()
         self.round_trips.stopped()
 
     def unfinished(self) -> int:
         """Accepted messages that wait, are in back-off, or are being worked on."""
-        waiting = sum(loop.waiting for loop in self._loops.values())
-        running = sum(loop.running for loop in self._loops.values())
-        return self.edges.depth() + waiting + running
+        return self.edges.depth() + sum(loop.unfinished for loop in self.node_loops.values())
 
     def repeats_hops(self, msg: Any, trace_id: str | None) -> bool:
         """Whether the message is a working memory that the live trace streamed out last."""
@@ -90,119 +94,161 @@ class LocalHost:
         return self.edges.depths(source)
 
     async def send(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
-        trace_id = trace_of(value)
-        if trace_id is None and run is not None:
-            trace_id = run.trace_id
-        await self.spread(run, owner, value, to, trace_id)
+        floes = self.edges.outgoing(owner, to)
+        await self.spread(run, floes, value, _trace_of(value, run))
 
     def send_nowait(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
-        trace_id = trace_of(value)
-        if trace_id is None and run is not None:
-            trace_id = run.trace_id
-        floes = self.edges.floes(owner, to)
-        if any(self.edges.is_full(floe, trace_id) for floe in floes):
+        trace_id = _trace_of(value, run)
+        floes = self.edges.outgoing(owner, to)
+        if any(floe.queue.is_full(trace_id) for floe in floes):
             raise asyncio.QueueFull
         for floe in floes:
-            self.edges.put(floe, value, trace_id)
+            floe.queue.add(value, trace_id)
             if self.mirror is not None:
                 self.mirror.publish_soon(floe, value, trace_id)
 
     async def spread(
-        self, run: Invocation | None, owner: Place, value: Any, to: Targets, trace_id: str | None
+        self,
+        run: Invocation | None,
+        floes: Sequence[Floe],
+        value: Any,
+        trace_id: str | None,
+        *,
+        ends_run: bool = False,
     ) -> None:
-        for floe in self.edges.floes(owner, to):
-            if self.mirror is not None:
-                await self.mirror.publish(floe, value, trace_id)
-            if self.edges.is_full(floe, trace_id):
-                if run is not None and floe.target is ROOKERY:
-                    self._park(run)
-                await self.edges.wait_for_room(floe, trace_id)
-            self.edges.put(floe, value, trace_id)
+        """Put a value on edges in their order, waiting for room edge by edge.
+
+        What ends a run is put on its edges even when the flow is stopped meanwhile, room or not:
+        it is not lost, and the node does not run again for it.
+        """
+        mirror = self.mirror
+        for floe in floes:
+            queue = floe.queue
+            if mirror is not None or queue.is_full(trace_id):
+                try:
+                    await self._before(run, floe, value, trace_id)
+                except asyncio.CancelledError:
+                    if run is None or run.cancelled or not ends_run:
+                        raise
+                    run.interrupted = True
+            queue.add(value, trace_id)
+
+    async def _before(
+        self, run: Invocation | None, floe: Floe, value: Any, trace_id: str | None
+    ) -> None:
+        """Wait for room and tell the mirror, which hears of nothing that found no room."""
+        if run is not None and run.interrupted:
+            return
+        await self._wait_for_room(run, floe, trace_id)
+        if self.mirror is not None:
+            await self.mirror.publish(floe, value, trace_id)
+            await self._wait_for_room(run, floe, trace_id)
+
+    async def _wait_for_room(
+        self, run: Invocation | None, floe: Floe, trace_id: str | None
+    ) -> None:
+        if floe.queue.is_full(trace_id):
+            if run is not None and floe.target is ROOKERY:
+                self._park(run)
+            await floe.queue.wait_for_room(trace_id)
 
     def _park(self, run: Invocation) -> None:
-        self._loops[run.node].park(run)
+        item = run.delivery
+        assert isinstance(item, Item)  # noqa: S101 - a local worker's deliveries are
+        self.node_loops[run.node].park(item)
 
     async def send_chunk(
         self, run: Invocation | None, owner: Place, chunk: ChunkRequest, to: Targets
     ) -> StreamChunk:
         trace_id = chunk.parent.trace_id
-        begun = self.traces.has_stream(trace_id, chunk.stream_id)
-        if begun and self.edges.maxsize > 0:
+        floes = self.edges.outgoing(owner, to)
+        if self.edges.maxsize > 0 and self.traces.has_stream(trace_id, chunk.stream_id):
             await self._wait_for_chunk_room(run, trace_id)
         seq = self.traces.next_seq(trace_id, chunk.stream_id, chunk.seq, done=chunk.done)
         piece, message = chunk.numbered(seq)
-        await self.spread(run, owner, message, to, trace_id)
+        await self.spread(run, floes, message, trace_id)
         return piece
 
     async def _wait_for_chunk_room(self, run: Invocation | None, trace_id: str) -> None:
         """A chatty stream waits for its own reader before it fills the edges of all."""
-        own = 1 if run is not None and run.trace_id == trace_id else 0
         trace = self.traces.get(trace_id)
+        if trace is None:
+            return
+        in_work = 1 if run is not None and run.trace_id == trace_id else 0
 
         def has_room() -> bool:
-            return trace is None or trace.cancelled or trace.pending - own < self.edges.maxsize
+            return trace.cancelled or trace.pending - in_work < self.edges.maxsize
 
-        if trace is not None and not has_room():
+        if not has_room():
             if run is not None:
                 self._park(run)
-            await self.traces.wait_for_room(trace, has_room)
+            await trace.wait_for_room(has_room)
 
     async def receive(self, owner: Place, from_: Targets) -> Any:
-        while True:
-            taken = self.edges.take_for(owner, from_)
-            if taken is not None:
-                self.traces.removed(taken.trace_id)
-                return taken.value
+        while (item := self.edges.take_for(owner, from_)) is None:
             await self.edges.wait_for_arrival(owner)
+        item.finish()
+        return item.value
 
     def receive_nowait(self, owner: Place, from_: Targets) -> Any:
-        taken = self.edges.take_for(owner, from_)
-        if taken is None:
+        item = self.edges.take_for(owner, from_)
+        if item is None:
             raise asyncio.QueueEmpty
-        self.traces.removed(taken.trace_id)
-        return taken.value
+        item.finish()
+        return item.value
 
     def bucket(self, owner: Place, trace_id: str) -> list[Any]:
-        return self.traces.open(trace_id).buckets.setdefault(owner, [])
+        return self.traces.open(trace_id).bucket(owner)
 
     # Runs (Host of a Worker)
 
     def context(self, run: Invocation) -> Context:
-        return Context.of_run(run, self._owner, self)
+        return Context(run.node, self._owner, self, run)
 
     def loops(self, node: Node) -> bool:
         return node in self.graph.successors[node]
 
     def is_cancelled(self, trace_id: str | None) -> bool:
-        trace = self.traces.get(trace_id)
-        return trace is not None and trace.cancelled
+        return self.traces.is_cancelled(trace_id)
 
     def begin(self, run: Invocation) -> None:
-        if run.trace_id is not None:
-            self.traces.open(run.trace_id).running[run] = None
-        self._loops[run.node].begin(run)
+        item = run.delivery
+        assert isinstance(item, Item)  # noqa: S101 - a local worker's deliveries are
+        if item.trace is not None:
+            item.trace.runs.append(run)
 
     async def end(self, run: Invocation) -> None:
-        self._loops[run.node].end(run)
-        trace = self.traces.get(run.trace_id)
-        if trace is not None:
-            trace.running.pop(run, None)
+        item = run.delivery
+        assert isinstance(item, Item)  # noqa: S101 - as above
+        trace = item.trace
+        if trace is None:
+            return
+        trace.runs.remove(run)
+        if not trace.pending and not trace.runs:
             if trace.cancelled:
-                await self._finish_cancel(trace)
+                await self.canceller.finish(trace)
             else:
-                self.traces.close_if_idle(trace)
+                self.traces.settle(trace)
 
     async def complete(self, run: Invocation, result: Any, steering: Steering | None) -> Outcome:
+        node, edges = run.node, self.edges
         if steering is None:
             if result is not None:
-                await self.send(run, run.node, result, None)
+                trace_id = _trace_of(result, run)
+                await self.spread(run, edges.outgoing(node), result, trace_id, ends_run=True)
             return DONE
         if steering.to_egress is not None:
-            await self.send(run, run.node, steering.to_egress, ROOKERY)
+            await self._to_egress(run, steering.to_egress)
             self._note_hops(steering.to_egress)
         if steering.to_self is not None:
-            await self.send(run, run.node, steering.to_self, run.node)
+            again = steering.to_self
+            floes = edges.outgoing(node, node)
+            await self.spread(run, floes, again, again.trace_id, ends_run=True)
         return DONE
+
+    async def _to_egress(self, run: Invocation, value: Any) -> None:
+        floes = (self.edges.straight(run.node),)
+        await self.spread(run, floes, value, _trace_of(value, run), ends_run=True)
 
     def _note_hops(self, message: Message) -> None:
         hops = hops_of(message)
@@ -214,12 +260,11 @@ class LocalHost:
         for callback in self.failure_callbacks:
             callback(error)
         if self.emits_errors:
-            for_trace = run.trace_id
-            await self.spread(run, run.node, error, ROOKERY, for_trace)
+            await self._to_egress(run, error)
         return DONE
 
     async def expire(self, run: Invocation, answer: Message) -> Outcome:
-        await self.send(run, run.node, answer, ROOKERY)
+        await self._to_egress(run, answer)
         return DONE
 
     async def drop(self, run: Invocation) -> Outcome:
@@ -236,54 +281,14 @@ class LocalHost:
         trace = self.traces.get(trace_id)
         if trace is None:
             return 0, 0, False
-        return trace.pending, len(trace.running), trace.cancelled
+        return trace.pending, len(trace.runs), trace.cancelled
 
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that a cancel of the trace sets."""
         return self.traces.cancel_event(trace_id)
 
-    async def cancel(self, trace_id: str) -> bool:
-        """Cancel a trace: drop what waits, cancel what runs; does not wait for its end.
 
-        Returns:
-            False when nothing of the trace is queued, running or unread.
-        """
-        trace = self.traces.get(trace_id)
-        if trace is None or not (trace.pending or trace.running):
-            self.round_trips.abandon(trace_id, cancelled=False)
-            return False
-        if trace.cancelled:
-            return True
-        trace.cancelled = True
-        self.traces.cancel_event(trace_id).set()
-        await self.events.emit(
-            "trace_cancel_start",
-            level=logging.INFO,
-            source=OPEN_SEA,
-            trace_id=trace_id,
-            extra={"pending": trace.pending},
-        )
-        self._drop_queued(trace)
-        for run in list(trace.running):
-            run.cancel()
-        await self._finish_cancel(trace)
-        return True
-
-    def _drop_queued(self, trace: Trace) -> None:
-        trace_id = trace.trace_id
-        dropped = self.edges.drop(trace_id)
-        dropped += sum(loop.drop_waiting(trace_id) for loop in self._loops.values())
-        if dropped:
-            self.traces.removed(trace_id, dropped)
-        self.round_trips.abandon(trace_id, cancelled=True)
-        waiters = trace.room
-        while waiters:
-            wake(waiters)
-
-    async def _finish_cancel(self, trace: Trace) -> None:
-        if trace.pending or trace.running or not trace.cancelled:
-            return
-        self.traces.forget(trace)
-        await self.events.emit(
-            "trace_cancel_finish", level=logging.INFO, source=ROOKERY, trace_id=trace.trace_id
-        )
+def _trace_of(value: Any, run: Invocation | None) -> str | None:
+    """The trace that a value belongs to: its own, or the one of the run that produced it."""
+    trace_id = trace_of(value)
+    return run.delivery.trace_id if trace_id is None and run is not None else trace_id

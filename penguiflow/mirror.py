@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from penguiflow.bus import BusEnvelope, MessageBus
-from penguiflow.events import log_event
+from penguiflow.events import is_own_cancel, log_event
 from penguiflow.floe import Floe
 from penguiflow.types import Message
 
@@ -24,7 +24,9 @@ class MirrorBus:
         envelope = _envelope(floe, value, trace_id)
         try:
             await self._bus.publish(envelope)
-        except Exception as exc:  # noqa: BLE001 - the mirror only observes
+        except (Exception, asyncio.CancelledError) as exc:
+            if is_own_cancel(exc):
+                raise
             failure = {"edge": envelope.edge, "trace_id": trace_id, "exception": repr(exc)}
             log_event(logging.ERROR, "message_bus_publish_failed", failure, exc)
 

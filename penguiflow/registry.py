@@ -27,7 +27,7 @@ class ModelRegistry:
             msg = f"Node '{node_name}' already registered"
             raise ValueError(msg)
         for model in (in_model, out_model):
-            if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            if not _is_model(model):
                 msg = f"models must inherit from pydantic.BaseModel; got {model!r}"
                 raise TypeError(msg)
         self._models[node_name] = (in_model, out_model)
@@ -54,6 +54,10 @@ class ModelRegistry:
     @staticmethod
     def _missing(node_name: str) -> KeyError:
         return KeyError(f"Node '{node_name}' not registered")
+
+
+def _is_model(model: object) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
 
 
 __all__ = ["ModelRegistry"]

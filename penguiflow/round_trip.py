@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from penguiflow.egress import Egress
+from penguiflow.egress import Egress, EgressQueue, Result
 from penguiflow.errors import TraceCancelled
-from penguiflow.floe import Floe, wait_in, wake
-from penguiflow.traces import Traces
+from penguiflow.traces import Trace, Traces
 from penguiflow.types import Message
+from penguiflow.waiters import wait_in, wake, wake_all
 
 _REMEMBERED = 1024
-"""Cancelled round trips that are remembered for a fetch that comes late."""
+"""Cancelled traces that are remembered for a fetch that comes late."""
 
 
 class RoundTrips:
     """Who may fetch what: a trace with a scoped emit or fetch keeps its next result for it."""
 
-    def __init__(self, traces: Traces, egress: Egress) -> None:
+    def __init__(self, traces: Traces, egress: Egress, is_running: Callable[[], bool]) -> None:
         self._traces = traces
         self._egress = egress
+        self._is_running = is_running
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._stops = 0
-        self._cancels: dict[str, int] = {}
         self.used = False
         """Whether there was a scoped call."""
+        traces.on_unlock = self.unlock
 
     @staticmethod
     def stamp(value: Any, trace_id: str) -> Any:
-        """The value with this trace id; a `Message` is copied.
+        """The value with this trace id; a `Message` of another trace is copied.
 
         Raises:
             TypeError: the value takes no attribute `trace_id`.
         """
         if isinstance(value, Message):
+            if value.trace_id == trace_id:
+                return value
             return value.model_copy(update={"trace_id": trace_id})
         try:
             value.trace_id = trace_id
@@ -47,62 +51,104 @@ class RoundTrips:
             raise TypeError(msg) from exc
         return value
 
-    async def begin(self, trace_id: str) -> None:
-        """Open the round trip; waits while another one of the same trace is open."""
+    # The lock of a round trip
+
+    async def begin(self, trace_id: str) -> Trace:
+        """Open the round trip; waits while another one of the same trace, or its cancel, lasts.
+
+        What is left over from earlier ones is for plain fetches. `begun` has to follow.
+        """
         self.used = True
-        self._cancelled.pop(trace_id, None)
         trace = self._traces.open(trace_id)
-        while trace.round_trip:
-            await wait_in(trace.round_trip_waiters, lambda t=trace: not t.round_trip)
+        while trace.locked or trace.cancelled:
+            await self._wait_for_lock(trace)
             trace = self._traces.open(trace_id)
-        trace.round_trip = True
+        trace.locked = True
+        trace.readers += 1  # keeps it alive until its message is enqueued
+        trace.skipped = len(trace.results)
+        if self._cancelled:
+            self._cancelled.pop(trace_id, None)
+        return trace
 
-    def release(self, trace_id: str) -> None:
-        """Close the round trip; the next one may begin, left-over results are for anybody."""
-        trace = self._traces.get(trace_id)
-        if trace is None or not trace.round_trip:
-            return
-        trace.round_trip = False
-        wake(trace.round_trip_waiters)
-        self._traces.close_if_idle(trace)
-        self._egress.released()
+    async def _wait_for_lock(self, trace: Trace) -> None:
+        if trace.lock_waiters is None:
+            trace.lock_waiters = deque()
+        try:
+            await wait_in(trace.lock_waiters)
+        except BaseException:
+            self._traces.settle(trace)
+            raise
 
-    def abandon(self, trace_id: str, *, cancelled: bool) -> None:
-        """The trace was cancelled: free its lock, end its scoped fetches."""
-        trace = self._traces.get(trace_id)
-        if trace is None:
-            return
-        if cancelled and trace.scoped_readers:
-            self._cancels[trace_id] = self._cancels.get(trace_id, 0) + 1
-        elif cancelled and trace.round_trip:
-            self._cancelled[trace_id] = None
-            if len(self._cancelled) > _REMEMBERED:
-                self._cancelled.popitem(last=False)
-        self.release(trace_id)
-        self._egress.wake_trace(trace_id)
+    def begun(self, trace: Trace, *, refused: bool = False) -> None:
+        """The message of the round trip is enqueued, or it was refused."""
+        trace.readers -= 1
+        if refused:
+            self._release(trace)
+        elif not trace.pending:
+            self._traces.settle(trace)
+
+    def emitted(self, trace_id: str) -> None:
+        """A message of the trace came in: if it was cancelled before, that is over."""
+        if trace_id in self._cancelled and not self._traces.is_cancelled(trace_id):
+            del self._cancelled[trace_id]
+
+    def unlock(self, trace: Trace) -> None:
+        """Let the next round trip of the trace begin."""
+        trace.locked = False
+        if trace.lock_waiters:
+            wake(trace.lock_waiters)
+
+    def _release(self, trace: Trace) -> None:
+        """End the round trip: the next one may begin, left-over results are for anybody."""
+        if trace.locked:
+            self.unlock(trace)
+        if not trace.readers and trace.results:
+            self._egress.list_leftovers(trace)
+        if not trace.pending:
+            self._traces.settle(trace)
+
+    def abandon(self, trace: Trace) -> None:
+        """The trace was cancelled: end its round trip and its scoped fetches."""
+        self._cancelled[trace.trace_id] = None
+        self._cancelled.move_to_end(trace.trace_id)
+        if len(self._cancelled) > _REMEMBERED:
+            self._cancelled.popitem(last=False)
+        trace.locked = False
+        if trace.waiting_readers:
+            wake_all(trace.waiting_readers)
+
+    def forgotten(self, trace: Trace) -> None:
+        """The cancel is finished: who waited for the lock may go on."""
+        if trace.lock_waiters:
+            wake_all(trace.lock_waiters)
 
     def stopped(self) -> None:
         """The flow stopped: waiting fetches raise, locks are free."""
         self._stops += 1
-        for trace in self._traces.live():
-            self.release(trace.trace_id)
-        self._egress.wake_everybody()
+        for trace in self._traces:
+            if trace.locked or trace.readers:
+                self.unlock(trace)
+                if trace.waiting_readers:
+                    wake_all(trace.waiting_readers)
+                self._release(trace)
+        self._egress.wake_readers()
 
-    async def fetch_any(self, floes: Sequence[Floe] | None) -> Any:
-        """The oldest result that no scoped fetch has a claim to."""
+    # Fetching
+
+    async def fetch_any(self, queues: Sequence[EgressQueue] | None) -> Any:
+        """The oldest result that no scoped fetch has a claim to, of all or some edges.
+
+        Raises:
+            RuntimeError: the flow was stopped while this waited.
+        """
         stops = self._stops
-        while True:
-            result = self._egress.take_any(floes)
-            if result is not None:
-                break
+        while (result := self._egress.take_listed(queues)) is None:
             if stops != self._stops:
                 raise _stopped()
-            await self._egress.wait_any()
-        self._traces.removed(result.trace_id)
-        self._egress.released()
+            await self._egress.wait(of_some_edges=queues is not None)
         return result.value
 
-    async def fetch(self, trace_id: str, *, running: bool) -> Any:
+    async def fetch(self, trace_id: str) -> Any:
         """The oldest result of one trace.
 
         Raises:
@@ -110,37 +156,46 @@ class RoundTrips:
             RuntimeError: the flow is, or was, stopped and nothing is there.
         """
         self.used = True
-        if trace_id in self._cancelled:
-            del self._cancelled[trace_id]
-            raise TraceCancelled(trace_id)
         trace = self._traces.open(trace_id)
-        trace.scoped_readers += 1
-        stops, cancels = self._stops, self._cancels.get(trace_id, 0)
-        try:
-            while True:
-                result = self._egress.take_scoped(trace_id)
-                if result is not None:
-                    break
-                if self._cancels.get(trace_id, 0) != cancels:
-                    raise TraceCancelled(trace_id)
-                if not running or stops != self._stops:
-                    raise _stopped()
-                await self._egress.wait_scoped(trace_id)
-        finally:
-            trace.scoped_readers -= 1
-            if not trace.scoped_readers:
-                self._cancels.pop(trace_id, None)
-            self._free(trace_id)
-        self._traces.removed(trace_id)
+        result = self._egress.take_scoped(trace)
+        if result is None:
+            trace.readers += 1
+            try:
+                result = await self._await_result(trace)
+            finally:
+                trace.readers -= 1
+                if result is None and not trace.readers:
+                    self._release(trace)
+        self._release(trace)
         return result.value
 
-    def _free(self, trace_id: str) -> None:
-        trace = self._traces.get(trace_id)
-        if trace is None:
-            return
-        self.release(trace_id)
-        self._traces.close_if_idle(trace)
-        self._egress.released()
+    async def _await_result(self, trace: Trace) -> Result:
+        stops = self._stops
+        while True:
+            if trace.cancelled or trace.trace_id in self._cancelled:
+                raise TraceCancelled(trace.trace_id)
+            if stops != self._stops or not self._is_running():
+                raise _stopped()
+            if trace.waiting_readers is None:
+                trace.waiting_readers = deque()
+            await wait_in(trace.waiting_readers)
+            result = self._egress.take_scoped(trace)
+            if result is not None:
+                return result
+
+    @contextmanager
+    def subscribed(self, trace_id: str) -> Iterator[None]:
+        """Keep every result of the trace from now on for fetches by its id."""
+        self.used = True
+        trace = self._traces.open(trace_id)
+        trace.readers += 1
+        trace.skipped = len(trace.results)
+        try:
+            yield
+        finally:
+            trace.readers -= 1
+            if not trace.readers:
+                self._release(trace)
 
 
 def _stopped() -> RuntimeError:

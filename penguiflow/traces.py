@@ -4,70 +4,103 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from penguiflow.floe import wait_in, wake
 from penguiflow.invocation import Invocation
+from penguiflow.waiters import Waiters, wait_in, wake_all
+
+if TYPE_CHECKING:
+    from penguiflow.egress import Result
 
 _OPEN_STREAMS = 10_000
-"""Chunk streams that never said `done` and are remembered; the oldest is forgotten."""
+"""Traces whose chunk streams never said `done` and are remembered; the oldest is forgotten."""
+
+_IDLE_JOINS = 10_000
+"""Traces of which nothing is left but an incomplete join; the oldest is forgotten."""
 
 
 class Trace:
-    """A live trace: what is pending, what runs, whether it was cancelled."""
+    """A live trace: what is pending, what runs, who waits for it.
+
+    An object lives until its trace is over, or its cancel is finished; the id's next use makes a
+    new one. There is one per trace, so the rarely needed collections are made late.
+    """
 
     __slots__ = (
+        "_traces",
         "buckets",
         "cancelled",
         "event",
+        "lock_waiters",
+        "locked",
         "pending",
+        "readers",
+        "results",
         "room",
-        "round_trip",
-        "round_trip_waiters",
-        "running",
-        "scoped_readers",
+        "runs",
+        "skipped",
         "streamed_hops",
         "trace_id",
-        "unread",
+        "waiting_readers",
     )
 
-    def __init__(self, trace_id: str) -> None:
+    def __init__(self, trace_id: str, traces: Traces) -> None:
         self.trace_id = trace_id
+        self._traces = traces
         self.pending = 0
         """Messages queued, in work, or unread at the egress."""
-        self.unread = 0
-        """Results at the egress that nobody fetched."""
-        self.running: dict[Invocation, None] = {}
-        self.buckets: dict[Any, list[Any]] = {}
-        """What join nodes have collected."""
-        self.cancelled = False
-        self.event: asyncio.Event | None = None
-        self.round_trip = False
+        self.runs: list[Invocation] = []
+        self.results: list[Result] = []
+        """What nobody fetched yet, in order of arrival."""
+        self.skipped = 0
+        """How many of the first results are left over from an earlier round trip."""
+        self.readers = 0
+        """Who waits for its results by its id, or has subscribed to them."""
+        self.locked = False
         """A scoped emit was made and its fetch is not done."""
-        self.round_trip_waiters: deque[asyncio.Future[None]] = deque()
-        self.scoped_readers = 0
+        self.cancelled = False
         self.streamed_hops: int | None = None
-        self.room: deque[asyncio.Future[None]] = deque()
+        self.event: asyncio.Event | None = None
+        self.buckets: dict[Any, list[Any]] | None = None
+        """What join nodes have collected."""
+        self.waiting_readers: Waiters | None = None
+        self.lock_waiters: Waiters | None = None
+        self.room: Waiters | None = None
+        """Who waits for something of this trace to be finished or fetched."""
 
     @property
-    def subscribed(self) -> bool:
+    def claimed(self) -> bool:
         """Whether its next result is kept for a scoped fetch."""
-        return self.round_trip or self.scoped_readers > 0
+        return self.locked or self.readers > 0
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing needs this object any more."""
-        return not (
-            self.pending
-            or self.running
-            or self.round_trip
-            or self.scoped_readers
-            or self.round_trip_waiters
-            or self.room
-            or any(self.buckets.values())
-        )
+    def finished(self) -> None:
+        """A message of it was worked off, dropped or fetched."""
+        self.pending -= 1
+        if self.room:
+            wake_all(self.room)
+        if not self.pending and not self.runs:
+            self._traces.settle(self)
+
+    def dropped(self, count: int) -> None:
+        """Messages of it, which is cancelled, were dropped."""
+        self.pending -= count
+        if self.room:
+            wake_all(self.room)
+
+    async def wait_for_room(self, has_room: Callable[[], bool]) -> None:
+        """Wait until `has_room()`; asked again each time something of it is finished."""
+        if self.room is None:
+            self.room = deque()
+        while not has_room():
+            await wait_in(self.room)
+
+    def bucket(self, owner: Any) -> list[Any]:
+        """What a join node has collected of it."""
+        if self.buckets is None:
+            self.buckets = {}
+        return self.buckets.setdefault(owner, [])
 
 
 class Traces:
@@ -76,57 +109,68 @@ class Traces:
     def __init__(self) -> None:
         self._live: dict[str, Trace] = {}
         self._events: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
-        self._streams: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._streams: OrderedDict[str, dict[str, int]] = OrderedDict()
+        self._idle_joins: OrderedDict[str, None] = OrderedDict()
+        self.on_unlock: Callable[[Trace], None] = _nothing
+        """Told when a round trip ends because nothing of its trace is left."""
 
     def __len__(self) -> int:
         return len(self._live)
 
+    def __iter__(self) -> Iterator[Trace]:
+        return iter(list(self._live.values()))
+
     def get(self, trace_id: str | None) -> Trace | None:
         """The trace, when it is live."""
-        return None if trace_id is None else self._live.get(trace_id)
+        return self._live.get(trace_id) if trace_id is not None else None
 
     def open(self, trace_id: str) -> Trace:
         """The trace, live from now on."""
         trace = self._live.get(trace_id)
         if trace is None:
-            trace = self._live[trace_id] = Trace(trace_id)
-            trace.event = self._events.get(trace_id)
+            trace = self._live[trace_id] = Trace(trace_id, self)
+            if self._events:
+                trace.event = self._events.get(trace_id)
         return trace
 
-    def live(self) -> list[Trace]:
-        """All live traces."""
-        return list(self._live.values())
-
-    def added(self, trace_id: str | None) -> None:
-        """A message of the trace was enqueued."""
-        if trace_id is not None:
-            self.open(trace_id).pending += 1
-
-    def removed(self, trace_id: str | None, count: int = 1) -> Trace | None:
-        """Messages of the trace were finished, dropped or fetched."""
+    def is_cancelled(self, trace_id: str | None) -> bool:
+        """Whether the trace was cancelled and is not over yet."""
         trace = self.get(trace_id)
-        if trace is None:
-            return None
-        trace.pending = max(0, trace.pending - count)
-        while trace.room and trace.room[0].done():
-            trace.room.popleft()
-        wake(trace.room)
-        self.close_if_idle(trace)
-        return trace
+        return trace is not None and trace.cancelled
 
-    def close_if_idle(self, trace: Trace) -> None:
-        """Forget the trace when nothing of it is left."""
-        if trace.idle and not trace.cancelled:
-            self._live.pop(trace.trace_id, None)
+    def settle(self, trace: Trace) -> None:
+        """Forget the trace if nothing of it is left. A cancelled one is forgotten otherwise."""
+        if trace.pending or trace.runs or trace.cancelled or trace.readers:
+            return
+        if trace.locked:
+            self.on_unlock(trace)
+        if trace.lock_waiters or trace.room:
+            return
+        if trace.buckets is not None and any(trace.buckets.values()):
+            self._idle_joins[trace.trace_id] = None
+            self._idle_joins.move_to_end(trace.trace_id)
+            if len(self._idle_joins) <= _IDLE_JOINS:
+                return
+            oldest = self._live.get(self._idle_joins.popitem(last=False)[0])
+            if oldest is None or oldest.pending or oldest.runs:
+                return
+            trace = oldest
+        self._remove(trace)
 
-    def forget(self, trace: Trace) -> None:
-        """Forget a cancelled trace: its id is usable again."""
-        trace.cancelled = False
-        if self._live.get(trace.trace_id) is trace and not trace.pending:
+    def _remove(self, trace: Trace) -> None:
+        if self._live.get(trace.trace_id) is trace:
             del self._live[trace.trace_id]
+        if trace.buckets is not None:
+            self._idle_joins.pop(trace.trace_id, None)
+
+    def forget(self, trace: Trace) -> bool:
+        """Forget a cancelled trace, so that its id is usable again; False when it is already."""
+        if self._live.get(trace.trace_id) is not trace:
+            return False
+        self._remove(trace)
         self._events.pop(trace.trace_id, None)
-        for key in [key for key in self._streams if key[0] == trace.trace_id]:
-            del self._streams[key]
+        self._streams.pop(trace.trace_id, None)
+        return True
 
     def cancel_event(self, trace_id: str) -> asyncio.Event:
         """The event that a cancel of the trace sets; the same one while somebody holds it."""
@@ -140,25 +184,28 @@ class Traces:
                     event.set()
         return event
 
-    async def wait_for_room(self, trace: Trace, has_room: Callable[[], bool]) -> None:
-        """Wait until `has_room()`; asked again each time something of the trace is finished."""
-        while not has_room():
-            await wait_in(trace.room, has_room)
-        wake(trace.room)
-
     def next_seq(self, trace_id: str, stream_id: str, seq: int | None, *, done: bool) -> int:
         """The number of a stream's next chunk: from 0, anew after `done`; explicit is a base."""
-        key = (trace_id, stream_id)
-        number = self._streams.get(key, 0) if seq is None else seq
-        if done:
-            self._streams.pop(key, None)
-        else:
-            self._streams[key] = number + 1
-            self._streams.move_to_end(key)
+        streams = self._streams.get(trace_id)
+        if streams is None:
+            streams = self._streams[trace_id] = {}
             if len(self._streams) > _OPEN_STREAMS:
                 self._streams.popitem(last=False)
+        number = streams.get(stream_id, 0) if seq is None else seq
+        if done:
+            streams.pop(stream_id, None)
+            if not streams:
+                del self._streams[trace_id]
+        else:
+            streams[stream_id] = number + 1
+            self._streams.move_to_end(trace_id)
         return number
 
     def has_stream(self, trace_id: str, stream_id: str) -> bool:
         """Whether the stream has begun and is not done."""
-        return (trace_id, stream_id) in self._streams
+        streams = self._streams.get(trace_id)
+        return streams is not None and stream_id in streams
+
+
+def _nothing(trace: Trace) -> None:
+    """Nobody is interested."""

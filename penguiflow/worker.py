@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from penguiflow.clock import Clock
-from penguiflow.controller import Steering, deadline_answer, hops_of, steer
+from penguiflow.controller import Steering, deadline_answer, hops_of, steer, steers
 from penguiflow.decide import DONE, Failure, Outcome, Settlement, decide, flow_error
-from penguiflow.errors import FlowError
+from penguiflow.errors import FlowError, TraceCancelled
 from penguiflow.events import Events, log_event
 from penguiflow.invocation import Delivery, Invocation
+from penguiflow.isolated import isolated
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 from penguiflow.settle import settle
@@ -72,11 +74,12 @@ _HAND_BACK_LATER = Outcome(Settlement.HAND_BACK, delay=1.0)
 class Worker:
     """Runs the deliveries of one node."""
 
-    __slots__ = ("_host", "node")
+    __slots__ = ("_host", "_loops", "node")
 
     def __init__(self, node: Node, host: Host) -> None:
         self.node = node
         self._host = host
+        self._loops = host.loops(node)
 
     async def process(self, delivery: Delivery, task: asyncio.Task[Any]) -> None:
         """One attempt for one delivery, up to its settlement.
@@ -85,43 +88,46 @@ class Worker:
         returns; a cancel of the task itself hands the delivery back and is raised on.
         """
         run = Invocation(self.node, delivery, task)
-        self._host.begin(run)
+        host = self._host
+        host.begin(run)
         try:
-            outcome = await self._outcome(run)
+            try:
+                outcome = await self._run(run)
+                if run.cancelled:
+                    await run.absorb_cancel()
+            except asyncio.CancelledError:
+                outcome = await self._interrupted(run)
+            except Exception as exc:  # noqa: BLE001 - stated outcome: nothing is settled, try again
+                failure = {"node_name": self.node.name, "exception": repr(exc)}
+                log_event(logging.ERROR, "worker_handed_back", failure, exc)
+                outcome = _HAND_BACK_LATER
             run.close()
             await settle(delivery, outcome)
         finally:
             run.close()
-            await self._host.end(run)
+            await host.end(run)
+        if run.interrupted:
+            raise asyncio.CancelledError
 
-    async def _outcome(self, run: Invocation) -> Outcome:
-        try:
-            outcome = await self._run(run)
-        except asyncio.CancelledError:
-            if not run.cancelled:
-                run.close()
-                await settle(run.delivery, _HAND_BACK)
-                raise
-            await run.absorb_cancel()
-            return await self._trace_cancelled(run)
-        except Exception as exc:  # noqa: BLE001 - stated outcome: nothing is settled, try again
-            failure = {"node_name": self.node.name, "exception": repr(exc)}
-            log_event(logging.ERROR, "worker_handed_back", failure, exc)
-            outcome = _HAND_BACK_LATER
-        if run.cancelled:
-            await run.absorb_cancel()
-        return outcome
+    async def _interrupted(self, run: Invocation) -> Outcome:
+        """The run was cancelled: because of its trace, or because the worker is being stopped."""
+        if not run.cancelled:
+            run.close()
+            run.interrupted = True
+            return _HAND_BACK
+        await run.absorb_cancel()
+        return await self._trace_cancelled(run)
 
-    async def _run(self, run: Invocation) -> Outcome:
-        message = run.message
-        host = self._host
+    def _run(self, run: Invocation) -> Coroutine[Any, Any, Outcome]:
+        """What there is to do: an attempt, or an end without one."""
+        host, value = self._host, run.delivery.value
+        message = value if isinstance(value, Message) else None
         deadline = message.deadline_s if message is not None else None
         if message is not None and deadline is not None and host.clock.now() > deadline:
-            return await self._expired(run, message)
-        if host.is_cancelled(run.trace_id):
-            await self._event("trace_cancel_drop", logging.INFO, run)
-            return await host.drop(run)
-        return await self._attempt(run, message)
+            return self._expired(run, message)
+        if host.is_cancelled(run.delivery.trace_id):
+            return self._dropped(run)
+        return self._attempt(run, message)
 
     async def _attempt(self, run: Invocation, message: Message | None) -> Outcome:
         host, node = self._host, self.node
@@ -129,51 +135,57 @@ class Worker:
         if host.events.wanted(logging.DEBUG):
             await self._event("node_start", logging.DEBUG, run, latency_ms=0.0)
         hops = hops_of(value)
-        run.started = host.clock.monotonic()
         limit, by_deadline = self._limit(message)
+        run.started = host.clock.monotonic()
         try:
+            work = isolated(node.invoke(value, host.context(run), registry=host.registry))
             if limit is None:
-                result = await node.invoke(value, host.context(run), registry=host.registry)
+                result = await work
             else:
                 async with asyncio.timeout(limit) as bound:
-                    result = await node.invoke(value, host.context(run), registry=host.registry)
-                if by_deadline and bound.expired() and message is not None:
+                    result = await work
+                if by_deadline and message is not None and self._is_late(result, bound, message):
                     return await self._expired(run, message)
         except asyncio.CancelledError as exc:
             if run.cancelled or run.task.cancelling():
                 raise
             # Nobody cancelled this run: the exception leaked out of the node's own code.
-            return await self._failed(run, exc, timed_out=False)
+            return await self._failed(run, exc)
         except TimeoutError as exc:
             if by_deadline and message is not None and self._past(message):
                 return await self._expired(run, message)
             return await self._failed(run, exc, timed_out=True)
         except Exception as exc:  # noqa: BLE001 - whatever a node raises is its attempt's failure
-            return await self._failed(run, exc, timed_out=False)
+            return await self._failed(run, exc)
+        if run.cancelled:  # the node held on in spite of it: nothing of its result goes on
+            raise asyncio.CancelledError
         return await self._succeeded(run, result, hops)
 
     async def _succeeded(self, run: Invocation, result: Any, hops: int | None) -> Outcome:
-        host, node = self._host, self.node
-        steering: Steering | None = None
-        if isinstance(result, Message):
-            if result.deadline_s is not None and self._past(result):
-                steering = Steering(to_egress=deadline_answer(result))
-            else:
-                loops = host.loops(node)
-                steering = steer(result, hops, loops=loops, now=host.clock.now())
+        host = self._host
         try:
+            steering: Steering | None = None
+            if isinstance(result, Message):
+                if result.deadline_s is not None and self._past(result):
+                    steering = Steering(to_egress=deadline_answer(result))
+                elif steers(result):
+                    steering = steer(result, hops, loops=self._loops)
             outcome = await host.complete(run, result, steering)
         except Exception as exc:  # noqa: BLE001 - stated outcome: the node failed for good
             # Outputs that were made may be out already: another attempt would double them.
-            return await self._failed(run, exc, timed_out=False, final=True)
+            return await self._failed(run, exc, final=True)
         if outcome is DONE and host.events.wanted(logging.INFO):
             latency = self._latency(run)
             await self._event("node_success", logging.INFO, run, latency_ms=latency)
         return outcome
 
     async def _failed(
-        self, run: Invocation, exc: BaseException, *, timed_out: bool, final: bool = False
+        self, run: Invocation, exc: BaseException, *, timed_out: bool = False, final: bool = False
     ) -> Outcome:
+        if run.cancelled:
+            raise asyncio.CancelledError from exc
+        if isinstance(exc, TraceCancelled) and self._host.is_cancelled(run.trace_id):
+            return await self._trace_cancelled(run)
         attempt = run.delivery.attempt
         failure = Failure(exc, timed_out, self._latency(run))
         event, level = (
@@ -202,6 +214,10 @@ class Worker:
         await self._event("deadline_skip", logging.INFO, run, attempt=0, extra=extra)
         return await self._host.expire(run, deadline_answer(message))
 
+    async def _dropped(self, run: Invocation) -> Outcome:
+        await self._event("trace_cancel_drop", logging.INFO, run, attempt=0)
+        return await self._host.drop(run)
+
     async def _trace_cancelled(self, run: Invocation) -> Outcome:
         outcome = await self._host.drop(run)
         await self._event("node_trace_cancelled", logging.INFO, run, attempt=0)
@@ -216,6 +232,12 @@ class Worker:
         if limit is None or left < limit:
             return left, True
         return limit, False
+
+    def _is_late(self, result: Any, bound: asyncio.Timeout, message: Message) -> bool:
+        """Whether a result came too late; a `Message` is judged by its own deadline."""
+        if isinstance(result, Message):
+            return False
+        return bound.expired() or (result is not None and self._past(message))
 
     def _past(self, message: Message) -> bool:
         return message.deadline_s is not None and self._host.clock.now() >= message.deadline_s
