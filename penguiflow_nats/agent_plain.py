@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from msgspec import Raw
@@ -67,6 +68,9 @@ class PlainCalls:
             await asyncio.wait(set(self._tasks), timeout=5.0)
 
     def _heard(self, message: Incoming) -> None:
+        if not message.data:
+            self._here(message.reply)
+            return
         try:
             request = read_request(message.data)
         except WireError as error:
@@ -82,6 +86,12 @@ class PlainCalls:
             work = asyncio.get_running_loop().create_task(self._work(request, message.reply))
             self._tasks.add(work)
             work.add_done_callback(self._tasks.discard)
+
+    def _here(self, reply: str) -> None:
+        """Somebody asks whether anybody is there."""
+        with contextlib.suppress(NatsError):
+            if reply:
+                self._connection.publish(reply)
 
     def _refuse(self, reply: str, request: CallRequest | None, code: str, text: str) -> None:
         self._reply(reply, self._answerer.end(request, (REJECTED, code, text), epoch=0))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec import Raw
 
@@ -33,6 +34,8 @@ from penguiflow_nats.task_states import NOTHING, StateMoved, TaskStates
 _POLL = 0.5
 """Seconds of silence after which a caller looks into the stream; doubles each time."""
 _LONGEST_POLL = 30.0
+_POLLS_PER_SECOND = 200
+"""Looks into the stream that all calls of a transport together may take."""
 _PLAIN_LIMIT = 30.0
 """Seconds that a plain call without a timeout waits."""
 _NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES)
@@ -50,6 +53,8 @@ class CallSite:
     agent_wait: float | None
     unreachable: float
     idle_timeout: float | None
+    waiting: set[Call] = field(default_factory=set)
+    """Calls that are not over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +113,12 @@ class Call:
 
     def open(self) -> None:
         """Listen. Before the request goes out, so that nothing is missed."""
+        self._site.waiting.add(self)
         self._feed.open()
 
     def close(self) -> None:
         """Listen no more."""
+        self._site.waiting.discard(self)
         self._feed.close()
 
     # Submitting
@@ -212,7 +219,9 @@ class Call:
                 return
 
     async def _next(self) -> News:
-        began, poll = self._loop.time(), _POLL
+        # There may be thousands of calls to one agent: they look seldom, and not all at once.
+        began, crowd = self._loop.time(), len(self._site.waiting) / _POLLS_PER_SECOND
+        poll = max(_POLL, crowd) * random.uniform(1.0, 2.0)  # noqa: S311 - spreads load
         while True:
             piece = await self._feed.next(self._wait(began, poll))
             if piece is not None:
@@ -221,7 +230,7 @@ class Call:
             if not self._heard_anything:
                 await self._look_for_agent(began)
             if self._loop.time() - began >= poll:
-                poll = min(_LONGEST_POLL, 2 * poll)
+                poll = min(max(_LONGEST_POLL, crowd), 2 * poll)
                 self._feed.catch_up()
 
     def _wait(self, began: float, poll: float) -> float:
@@ -276,15 +285,30 @@ class Call:
         raise AgentNotFound(self.agent, site.names.tenant, waited)
 
     async def _agent_is_there(self) -> bool:
-        """Whether a replica asks for calls, or has as many as it takes."""
+        """Whether a replica answers; or asks for calls, or has some."""
         site = self._site
-        stream, consumer = site.names.calls_stream, site.names.consumer(self.agent)
         try:
-            info = await site.jetstream.consumer_info(stream, consumer)
+            # A busy replica may have no pull open at the moment, so the consumer alone can
+            # look deserted; and one that takes no plain calls does not answer here.
+            await site.jetstream.connection.request(site.names.ask(self.agent), timeout=2.0)
+        except NoResponders:
+            return await self._consumer_is_used()
+        except OutcomeUnknown:
+            pass
+        return True
+
+    async def _consumer_is_used(self) -> bool:
+        names = self._site.names
+        try:
+            info = await self._site.jetstream.consumer_info(
+                names.calls_stream, names.consumer(self.agent)
+            )
         except ApiError as error:
             if error.err_code == error_codes.CONSUMER_NOT_FOUND:
                 return False
             raise
+        except OutcomeUnknown:
+            return True  # not known: it is asked again
         return info.num_waiting > 0 or info.num_ack_pending > 0
 
 

@@ -189,3 +189,22 @@ async def test_a_finished_task_is_removed_after_its_retention(server: EmbeddedSe
             return await messages(server) == 0
 
         await eventually(empty)
+
+
+async def test_a_busy_agent_is_not_taken_for_none(server: EmbeddedServer) -> None:
+    """Calls queue for longer than callers wait for an agent."""
+
+    async def slow(message, ctx):
+        await asyncio.sleep(0.004)
+        return message.payload
+
+    async with (
+        serve(slow, server.url, agent="slow", concurrency=2),
+        NatsTransport(server.url, agent_wait=0.2) as impatient,
+    ):
+        calls = [request("slow", number) for number in range(500)]
+        for call in calls:
+            call.agent_url = "nats://slow"
+        async with asyncio.timeout(20):
+            answers = await asyncio.gather(*map(impatient.send, calls))
+    assert [answer.result for answer in answers] == list(range(500))
