@@ -20,6 +20,11 @@ from penguiflow_nats.link import Callback, Interest, ignore
 from penguiflow_nats.protocol import publish_frame
 
 
+EAGER = 32 * 1024
+"""Bytes that are written at once, in the middle of a turn of the loop: the server works on them
+while this process goes on. Waiting for the end of a long turn would make the two take turns."""
+
+
 class DirectLink:
     """See `Link` for what the methods promise."""
 
@@ -42,7 +47,9 @@ class DirectLink:
         frame = publish_frame(subject, reply, payload, headers, client._max_payload)
         client._pending.append(frame)
         client._pending_data_size += len(frame)
-        if not self._scheduled:
+        if client._pending_data_size >= EAGER:
+            self._write_out()
+        elif not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._write_out)
         stats = client.stats

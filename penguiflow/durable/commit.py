@@ -144,6 +144,8 @@ class Commit:
         return targets is not known and not set(targets) <= set(known)
 
     async def _append(self, delivery: DurableDelivery, envelope: Envelope) -> None:
+        if envelope.expanded:
+            _share(envelope)  # what cannot be split must not be committed
         key, data = delivery.record_key, encode(envelope)
         after = delivery.log_delivery.stored.position
         try:
@@ -193,9 +195,7 @@ class Commit:
 
         Keys and shares follow from the record alone, so that a repetition writes the same.
         """
-        total = sum(len(output.targets) for output in envelope.outputs)
-        share = weight.split(envelope.weight, total)
-        entries = self._outputs_of(record.key, envelope, share)
+        entries = self._outputs_of(record.key, envelope, _share(envelope))
         for start in range(0, len(entries), _EXPANSION_WINDOW):
             batch = entries[start : start + _EXPANSION_WINDOW]
             await asyncio.gather(*(self._output(record, envelope, *entry) for entry in batch))
@@ -271,6 +271,16 @@ class Commit:
             await run.streamed.popleft()
         streaming = self._log.publish_live(delivery.record_key.trace, data)
         run.streamed.append(asyncio.get_running_loop().create_task(streaming))
+
+
+def _share(envelope: Envelope) -> str:
+    """What each target of a record with several outputs carries.
+
+    Raises:
+        ValueError: the flow splits too often.
+    """
+    total = sum(len(output.targets) for output in envelope.outputs)
+    return weight.split(envelope.weight, total)
 
 
 def _reason(envelope: Envelope) -> Reason:
