@@ -283,7 +283,8 @@ def _by_node(arrivals: list[Arrival]) -> dict[str, list[Arrival]]:
 
 
 def _user_id(books: Books) -> str:
-    return next((e.envelope.trace for e in books.entries if e.envelope is not None), books.trace)
+    named = (e.envelope.trace for e in books.entries if e.envelope is not None)
+    return next((trace for trace in named if trace), books.trace)
 
 
 __all__ = ["IDLE", "Fault", "Finding", "Report", "TraceAudit", "audit_trace", "outputs_of"]

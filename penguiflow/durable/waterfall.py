@@ -160,7 +160,8 @@ class _Builder:
         times = [entry.stored.timestamp for entry in entries]
         ingress = [e.stored.timestamp for e in entries if e.stored.key.kind is Kind.INGRESS]
         ended = max(times, default=0.0)
-        name = next((e.envelope.trace for e in entries if e.envelope), self.books.trace)
+        names = (e.envelope.trace for e in entries if e.envelope is not None)
+        name = next((name for name in names if name), self.books.trace)
         return Waterfall(
             trace=name,
             status=self.books.status,
