@@ -19,7 +19,6 @@ from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.link import Callback, Interest, ignore
 from penguiflow_nats.protocol import publish_frame
 
-
 EAGER = 32 * 1024
 """Bytes that are written at once, in the middle of a turn of the loop: the server works on them
 while this process goes on. Waiting for the end of a long turn would make the two take turns."""
