@@ -9,7 +9,8 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from census_chaos import Chaos, Kill, plan_of
@@ -86,6 +87,9 @@ async def _stoppable(flow: PenguiFlow, options: argparse.Namespace) -> int:
 async def _run(flow: PenguiFlow, options: argparse.Namespace) -> int:
     _require_folder(options.out)
     packages = discover_packages(census_root(), limit=options.limit)
+    if not packages:
+        msg = f"there is no Python file below {census_root()}"
+        raise FileNotFoundError(msg)
     files = sum(len(package.files) for package in packages)
     print(
         f"Census of the Python {platform.python_version()} standard library: {files} files in "
@@ -94,7 +98,7 @@ async def _run(flow: PenguiFlow, options: argparse.Namespace) -> int:
         flush=True,
     )
     async with (
-        EmbeddedServer(config=SERVER) as server,
+        _server() as server,
         runtime.client(flow, server.url, tenant=TENANT) as client,
         Processes(server.url, workers=options.workers) as processes,
     ):
@@ -117,6 +121,17 @@ async def _run(flow: PenguiFlow, options: argparse.Namespace) -> int:
         return await conclude(
             client, results.result(), progress=progress, killed=processes.killed, folder=options.out
         )
+
+
+@asynccontextmanager
+async def _server() -> AsyncIterator[EmbeddedServer]:
+    """A server whose files are gone at the end, also when its start is interrupted."""
+    server = EmbeddedServer(config=SERVER)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.stop()
 
 
 def _plan(options: argparse.Namespace) -> list[Kill]:
