@@ -4,6 +4,9 @@ from penguiflow.durable.client import DurableClient, TenantMismatch
 from penguiflow.durable.ledger import TraceStatus
 from penguiflow.durable.topology import FlowNotDurable
 from penguiflow.durable.worker import DurableWorker
+from penguiflow_nats.agent import serve
+from penguiflow_nats.agent_skills import AgentContext, Chunk, Rejected, Result, Skill
+from penguiflow_nats.call_errors import AgentNotFound, ReplyGap, UnknownTask
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.dead_letters import NatsDeadLetters
 from penguiflow_nats.errors import NatsError
@@ -12,8 +15,13 @@ from penguiflow_nats.runtime import client, worker
 from penguiflow_nats.server import EmbeddedServer
 from penguiflow_nats.settings import ConnectionSettings
 from penguiflow_nats.streams import Storage
+from penguiflow_nats.transport import CancelOutcome, NatsTransport
 
 __all__ = [
+    "AgentContext",
+    "AgentNotFound",
+    "CancelOutcome",
+    "Chunk",
     "Connection",
     "ConnectionSettings",
     "DurableClient",
@@ -23,9 +31,16 @@ __all__ = [
     "JetStreamLog",
     "NatsDeadLetters",
     "NatsError",
+    "NatsTransport",
+    "Rejected",
+    "ReplyGap",
+    "Result",
+    "Skill",
     "Storage",
     "TenantMismatch",
     "TraceStatus",
+    "UnknownTask",
     "client",
+    "serve",
     "worker",
 ]

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.decide import Outcome, Settlement
 from penguiflow.durable.dead_letters import DeadLetter, DeadLetters, Reason
 from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import Envelope, EnvelopeTooNew, MalformedEnvelope, decode
@@ -18,7 +19,7 @@ from penguiflow.durable.topology import record_key
 from penguiflow.durable.wire_errors import MalformedValue, WireError
 from penguiflow.events import log_event
 from penguiflow.node import Node
-from penguiflow.settle import settle_entry
+from penguiflow.settle import settle, settle_entry
 from penguiflow.worker import Worker
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ class Lane:
     async def _hand_back(self, delivery: DurableDelivery) -> None:
         task = _this_task()
         try:
-            await delivery.nak(attempted=False)
+            await settle(delivery, Outcome(Settlement.HAND_BACK))
         finally:
             self._over(task, None)
 

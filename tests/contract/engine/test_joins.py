@@ -1,0 +1,67 @@
+"""A join over workers is emitted once, and ends with a reason when a branch is lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from penguiflow import Context, FlowError, Message, Node, create
+from penguiflow.durable.ledger import TraceStatus
+from penguiflow.patterns import join_k
+from tests.contract.engine.flows import (
+    PLAIN,
+    answer,
+    message,
+    split,
+    total,
+)
+from tests.contract.engine.houses import House
+
+
+async def test_a_join_with_a_lost_branch_ends_with_a_reason(house: House) -> None:
+    async def pick(msg: Message, ctx: Context) -> Message:
+        if msg.payload == 1:
+            raise ValueError("this one is broken")
+        await asyncio.sleep(0.02 * msg.payload)
+        return answer(msg, msg.payload)
+
+    first, middle = Node(split, policy=PLAIN), Node(pick, policy=PLAIN)
+    join, last = join_k("join", 3), Node(total, policy=PLAIN)
+    flow = create(first.to(middle), middle.to(join), join.to(last), name="lossy")
+    await house.worker(flow)
+    await house.worker(flow)
+    client = await house.client(flow)
+    messages = [message(3) for _ in range(5)]
+    for msg in messages:
+        await client.emit(msg)
+    for msg in messages:
+        with pytest.raises(FlowError, match=r"this one is broken|waits for a branch that was lost"):
+            await client.fetch(trace_id=msg.trace_id, timeout=10)
+        for _ in range(200):
+            if (await client.status(msg.trace_id)).is_terminal:
+                break
+            await asyncio.sleep(0.02)
+        books = await client.books(msg.trace_id)
+        assert books.status is TraceStatus.FAILED
+        codes = sorted(str((e.envelope.error or {})["code"]) for e in books.failures if e.envelope)
+        assert codes == ["JOIN_INCOMPLETE", "NODE_EXCEPTION"]
+
+
+async def test_a_complete_join_is_not_ended_by_a_branch_lost_beside_it(house: House) -> None:
+    async def pick(msg: Message, ctx: Context) -> Message:
+        if msg.payload == 0:
+            raise ValueError("this one is broken")
+        return answer(msg, msg.payload)
+
+    first, middle = Node(split, policy=PLAIN), Node(pick, policy=PLAIN)
+    join, last = join_k("join", 2), Node(total, policy=PLAIN)
+    flow = create(first.to(middle), middle.to(join), join.to(last), name="lossy")
+    await house.worker(flow)
+    await house.worker(flow)
+    client = await house.client(flow)
+    messages = [message(3) for _ in range(5)]
+    for msg in messages:
+        await client.emit(msg)
+    for msg in messages:
+        assert (await client.fetch(trace_id=msg.trace_id, timeout=10)).payload == 3
