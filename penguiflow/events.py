@@ -86,42 +86,32 @@ class Events:
         """
         if not self.wanted(level):
             return
-        event = self._build(event_type, source, trace_id, attempt, latency_ms, extra or {})
-        log_event(level, event_type, event.to_payload(), exc)
+        depth_in, depth_out, outgoing, maxsize = self._gauges.depths(source)
+        pending, running, cancelled = self._gauges.trace_gauges(trace_id)
+        event = FlowEvent(
+            event_type,
+            self._clock.now(),
+            source.name,
+            source.node_id,
+            trace_id,
+            attempt,
+            latency_ms,
+            depth_in,
+            depth_out,
+            outgoing,
+            maxsize,
+            pending,
+            running,
+            cancelled,
+            extra or {},
+            tenant=self.tenant,
+        )
+        if logger.isEnabledFor(level):
+            log_event(level, event_type, event.to_payload(), exc)
         if self.store is not None:
             await self._save(event)
         for middleware in self.middlewares:
             await _tell(middleware, event)
-
-    def _build(
-        self,
-        event_type: str,
-        source: Any,
-        trace_id: str | None,
-        attempt: int,
-        latency_ms: float | None,
-        extra: Mapping[str, Any],
-    ) -> FlowEvent:
-        depth_in, depth_out, outgoing, maxsize = self._gauges.depths(source)
-        pending, running, cancelled = self._gauges.trace_gauges(trace_id)
-        return FlowEvent(
-            event_type=event_type,
-            ts=self._clock.now(),
-            node_name=source.name,
-            node_id=source.node_id,
-            trace_id=trace_id,
-            attempt=attempt,
-            latency_ms=latency_ms,
-            queue_depth_in=depth_in,
-            queue_depth_out=depth_out,
-            outgoing_edges=outgoing,
-            queue_maxsize=maxsize,
-            trace_pending=pending,
-            trace_inflight=running,
-            trace_cancelled=cancelled,
-            extra=extra,
-            tenant=self.tenant,
-        )
 
     async def _save(self, event: FlowEvent) -> None:
         assert self.store is not None  # noqa: S101 - the caller asked

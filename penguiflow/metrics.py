@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 _SCALARS = (str, int, float, bool)
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class FlowEvent:
     """One step: `ts` is Unix time in seconds, `latency_ms` milliseconds, `attempt` counts from 0.
 
@@ -36,8 +37,49 @@ class FlowEvent:
     seq: int | None = None
     tenant: str | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
+    def __init__(  # noqa: PLR0917 - the fields in their order, as a dataclass has it
+        self,
+        event_type: str,
+        ts: float,
+        node_name: str | None,
+        node_id: str | None,
+        trace_id: str | None,
+        attempt: int,
+        latency_ms: float | None,
+        queue_depth_in: int,
+        queue_depth_out: int,
+        outgoing_edges: int,
+        queue_maxsize: int,
+        trace_pending: int | None,
+        trace_inflight: int,
+        trace_cancelled: bool,
+        extra: Mapping[str, Any] = _NOTHING,
+        event_id: str | None = None,
+        seq: int | None = None,
+        tenant: str | None = None,
+    ) -> None:
+        # The generated one of a frozen dataclass sets field by field, which takes three times as
+        # long; a flow with a store makes two events per node and message.
+        vars(self).update(
+            event_type=event_type,
+            ts=ts,
+            node_name=node_name,
+            node_id=node_id,
+            trace_id=trace_id,
+            attempt=attempt,
+            latency_ms=latency_ms,
+            queue_depth_in=queue_depth_in,
+            queue_depth_out=queue_depth_out,
+            outgoing_edges=outgoing_edges,
+            queue_maxsize=queue_maxsize,
+            trace_pending=trace_pending,
+            trace_inflight=trace_inflight,
+            trace_cancelled=trace_cancelled,
+            extra=MappingProxyType(dict(extra)) if extra else _NOTHING,
+            event_id=event_id,
+            seq=seq,
+            tenant=tenant,
+        )
 
     @property
     def queue_depth(self) -> int:
@@ -70,9 +112,14 @@ class FlowEvent:
         }
         if self.trace_id is not None:
             payload["trace_pending"] = self.trace_pending
-        own = {"event_id": self.event_id, "seq": self.seq, "tenant": self.tenant}
-        payload.update({key: value for key, value in own.items() if value is not None})
-        payload.update(self.extra)
+        if self.event_id is not None:
+            payload["event_id"] = self.event_id
+        if self.seq is not None:
+            payload["seq"] = self.seq
+        if self.tenant is not None:
+            payload["tenant"] = self.tenant
+        if self.extra:
+            payload.update(self.extra)
         return payload
 
     def metric_samples(self) -> dict[str, float]:
