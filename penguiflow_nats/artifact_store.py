@@ -333,7 +333,11 @@ class NatsArtifactStore(ArtifactStore):
         records = [_decode(entry.value) for entry in await kv.read(["ar.*"])]
         named = {record.object for record in records}
         latest = await self._room.server_time() - _STRAY.total_seconds()
-        return await objects.remove_strays(lambda name: name in named, before=latest)
+
+        async def is_named(name: str) -> bool:
+            return name in named
+
+        return await objects.remove_strays(is_named, before=latest)
 
 
 def _wanted(

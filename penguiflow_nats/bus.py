@@ -28,9 +28,11 @@ from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.kv import NO_ROOM
+from penguiflow_nats.opening import opened
 from penguiflow_nats.persist import persist
 from penguiflow_nats.puller import Puller
-from penguiflow_nats.runtime import Server, connected
+from penguiflow_nats.runtime import Server
+from penguiflow_nats.state_settings import ForeignTenant
 from penguiflow_nats.stream_types import SECOND, ConsumerConfig
 from penguiflow_nats.streams import ensure
 
@@ -48,7 +50,7 @@ class NatsMessageBus(MessageBus):
         self,
         server: Server = "nats://127.0.0.1:4222",
         *,
-        tenant: str = "default",
+        tenant: str | None = None,
         storage: BusStorage | None = None,
         types: TypeMap | None = None,
         patience: float = 10.0,
@@ -57,13 +59,14 @@ class NatsMessageBus(MessageBus):
 
         Args:
             server: Where the server is, or a connection that stays the caller's.
-            tenant: Whose bus.
+            tenant: Whose bus; None for the one that tenants share.
             storage: How much the stream holds and how safely, if it has to be made.
             types: The types that payloads may be of; by default those that are loaded.
             patience: Seconds for which a call is repeated while the server is away or the stream
                 is full.
         """
-        self.tenant = tenant
+        self.tenant = tenant or "default"
+        self._strict = tenant is not None
         self._server = server
         self._storage = storage or BusStorage()
         self._codec = ValueCodec(types)
@@ -87,7 +90,9 @@ class NatsMessageBus(MessageBus):
             async with self._opening:
                 if self._connection is None:
                     async with AsyncExitStack() as stack:
-                        connection = await stack.enter_async_context(connected(self._server))
+                        connection = await stack.enter_async_context(
+                            opened(self._server, patience=self._patience)
+                        )
                         config = stream_config(self.tenant, self._storage)
                         jetstream = JetStream(connection)
                         await persist(
@@ -120,15 +125,19 @@ class NatsMessageBus(MessageBus):
                 is stored once, also after a restart; None makes a new one.
 
         Raises:
+            ForeignTenant: The headers name another tenant than the one that the bus belongs to.
             NotEncodable: The payload cannot travel between processes.
             PayloadTooLarge: It is larger than the server takes: pass an artifact's reference.
             NatsError: It could not be confirmed.
         """
+        named = (envelope.headers or {}).get("tenant")
+        if self._strict and named not in (None, self.tenant):
+            raise ForeignTenant(self.tenant, str(named))
         connection = await self._connected()
         identity = message_id or uuid4().hex
         message = BusMessage(envelope, identity, self.tenant, time.time())
         subject, data = subject_of(message), pack_message(message, self._codec)
-        headers = {"Nats-Msg-Id": f"{subject}"}
+        headers = {"Nats-Msg-Id": subject}
         jetstream = JetStream(connection)
 
         async def append() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 
+from penguiflow_nats.kv import KeyValue
 from penguiflow_nats.kv_bucket import Entry
 from penguiflow_nats.object_errors import ObjectCorrupt
 from penguiflow_nats.objects import ObjectStore
@@ -36,7 +37,8 @@ class Claims:
         if len(value) <= self.inline_bytes:
             return value, {}
         name = f"{key}.{hashlib.sha256(value).hexdigest()}"
-        if await self.objects.info(name) is None:
+        # An object that is there ends at its time; with a time to live it has to begin anew.
+        if ttl is not None or await self.objects.info(name) is None:
             await self.objects.put(name, value, ttl=ttl)
         return b"", {CLAIM: name}
 
@@ -59,6 +61,23 @@ class Claims:
         name = entry.headers.get(CLAIM)
         if name is not None:
             await self.objects.delete(name)
+
+    async def remove_strays(self, kv: KeyValue, *, before: float) -> int:
+        """Remove the objects that no key names: what was replaced, left by writers that died.
+
+        Args:
+            kv: The bucket of the keys.
+            before: Only what was stored before, in Unix seconds by the server's clock.
+
+        Returns:
+            How many went.
+        """
+
+        async def is_named(name: str) -> bool:
+            entry = await kv.get(name.rpartition(".")[0])
+            return entry is not None and entry.headers.get(CLAIM) == name
+
+        return await self.objects.remove_strays(is_named, before=before)
 
 
 __all__ = ["CLAIM", "INLINE_BYTES", "Claims"]

@@ -14,7 +14,7 @@ from typing import TypeVar
 from penguiflow_nats import error_codes
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError, NatsError, TooManyResults
-from penguiflow_nats.jetstream import JetStream, timestamp_ns
+from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.kv_bucket import (
     MARKER,
     OPERATION,
@@ -272,14 +272,14 @@ class KeyValue:
     def of_found(self, found: Found) -> Entry:
         """The entry that a message of the bucket's stream is."""
         key = found.subject[self._cut :]
-        return Entry(key, found.data, found.sequence, found.stored_at, found.headers)
+        return Entry(key, found.data, found.sequence, found.timestamp, found.headers)
 
     def _of_stored(self, found: StoredMessage) -> Entry:
         return Entry(
             found.subject[self._cut :],
             found.data,
             found.sequence,
-            timestamp_ns(found.timestamp) / 1e9,
+            found.timestamp,
             found.headers or {},
         )
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import msgspec
 
+from penguiflow_nats.jetstream import timestamp_ns
 from penguiflow_nats.stream_types import SECOND, StreamConfig
 
 OPERATION = "KV-Operation"
@@ -61,9 +62,14 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     revision: int
     """The sequence of the write: it grows over the whole bucket, and depends on no clock."""
-    stored_at: float
-    """Unix seconds by the server's clock."""
+    timestamp: str
+    """RFC 3339 time of the write."""
     headers: dict[str, str]
+
+    @property
+    def stored_at(self) -> float:
+        """Unix seconds of the write, by the server's clock."""
+        return timestamp_ns(self.timestamp) / 1e9
 
     @property
     def removed(self) -> bool:

@@ -15,7 +15,6 @@ import msgspec
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError, TooManyResults
 from penguiflow_nats.incoming import Reply
-from penguiflow_nats.jetstream import timestamp_ns
 
 MOST = 1_024
 """Subjects that the server answers for at once; more are refused with `TooManyResults`."""
@@ -34,8 +33,8 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 
     subject: str
     sequence: int
-    stored_at: float
-    """Unix seconds by the server's clock."""
+    timestamp: str
+    """RFC 3339 time at which the server stored it."""
     data: bytes
     headers: dict[str, str]
 
@@ -81,7 +80,7 @@ async def multi_last(
 
     def receive(reply: Reply) -> bool:
         nonlocal pending
-        headers = reply.headers or {}
+        headers = _headers(reply)
         if _SUBJECT in headers:
             found.append(read_direct(reply.data, headers))
             return False
@@ -98,10 +97,21 @@ def read_direct(data: bytes, headers: dict[str, str]) -> Found:
     return Found(
         headers[_SUBJECT],
         int(headers[_SEQUENCE]),
-        timestamp_ns(headers[_TIME]) / 1e9,
+        headers[_TIME],
         data,
         {name: value for name, value in headers.items() if name not in _SERVERS},
     )
+
+
+def _headers(reply: Reply) -> dict[str, str]:
+    """The headers of a direct get, where time counts: they are most of a small message."""
+    if not isinstance(reply.head, bytes):
+        return reply.head or {}
+    headers: dict[str, str] = {}
+    for line in reply.head.decode("utf-8", "replace").split("\r\n")[1:-2]:
+        name, _, value = line.partition(":")
+        headers[name] = value.strip()
+    return headers
 
 
 def _end(stream: str, reply: Reply) -> int:

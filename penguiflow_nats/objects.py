@@ -122,7 +122,9 @@ class ObjectStore:
         subject = chunk_subject(self.bucket, nuid)
         return await self.persist(lambda: self.jetstream.purge_stream(self.stream, subject=subject))
 
-    async def remove_strays(self, is_wanted: Callable[[str], bool], *, before: float) -> int:
+    async def remove_strays(
+        self, is_wanted: Callable[[str], Awaitable[bool]], *, before: float
+    ) -> int:
         """Remove objects that nobody wants, and the chunks of uploads that were never finished.
 
         Args:
@@ -140,7 +142,8 @@ class ObjectStore:
             if found is None or info is None or info.deleted:
                 continue
             finished.add(info.nuid)
-            if timestamp_ns(found.timestamp) / 1e9 < before and not is_wanted(info.name):
+            old = timestamp_ns(found.timestamp) / 1e9 < before
+            if old and not await is_wanted(info.name):
                 count += await self.delete(info.name)
         for subject in await self._subjects("C.>"):
             nuid = subject.rpartition(".")[2]

@@ -82,7 +82,7 @@ class Pipeline:
             await self._settle_oldest()
 
     async def drop(self) -> None:
-        """Send nothing more, and wait until nothing is on its way any more, whatever became of it."""
+        """Send nothing more, and wait until nothing is on its way, whatever became of it."""
         receipts = [receipt for _, receipt in self._sent]
         self.abandon()
         if receipts:

@@ -30,6 +30,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _CODED, _SERIALISED = b"\xc1", b"\xc2"
 _ATOMS = frozenset((str, bool, type(None)))
+_NUMBERS, _CONTAINERS, _KEYS = frozenset((int, float)), frozenset((dict, list)), frozenset((str,))
 _EXACT_INT = 2**53
 _DEEPEST = 64
 
@@ -45,16 +46,17 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     kind = type(value)
     if kind in _ATOMS:
         return True
-    if kind is float:
-        return math.isfinite(value)
-    if kind is int:
-        return bool(-_EXACT_INT < value < _EXACT_INT)
-    if depth > _DEEPEST or kind not in (dict, list):
+    if kind in _NUMBERS:
+        return math.isfinite(value) if kind is float else -_EXACT_INT < value < _EXACT_INT
+    if depth > _DEEPEST or kind not in _CONTAINERS:
         return False
-    if kind is dict and not all(type(key) is str for key in value):
-        return False
-    items = value.values() if kind is dict else value
-    return all(is_plain(item, depth + 1) for item in items)
+    items = value
+    if kind is dict:
+        if not _KEYS.issuperset(map(type, value)):
+            return False
+        items = value.values()
+    # Most items are text or None, and every event comes through here: no call for those.
+    return not any(type(each) not in _ATOMS and not is_plain(each, depth + 1) for each in items)
 
 
 def pack(value: Any) -> bytes:

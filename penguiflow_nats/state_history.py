@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -50,19 +50,20 @@ class HistoryPage:
     """Set where (an earlier part of) the trace was removed."""
 
 
-def in_order(recorded: Sequence[RecordedEvent]) -> list[StoredEvent]:
-    """The events of a trace in the order that the store contract promises.
+def in_order(events: list[StoredEvent], sequences: Sequence[int]) -> list[StoredEvent]:
+    """The events of a trace, given as recorded, in the order that the store contract promises.
 
     By `seq` when every event has one, and one tenant counted. When every event has an id and none
     a `seq`, the server's sequence stands in: no worker's clock decides. Else by `ts`, and events of
     the same time in the order in which they arrived.
     """
-    events = [each.event for each in recorded]
     numbered = [event.seq is not None for event in events]
     if all(numbered) and len({event.tenant for event in events}) <= 1:
         return sorted(events, key=lambda event: (event.seq or 0, event.ts))
     if not any(numbered) and all(event.event_id is not None for event in events):
-        return [replace(each.event, seq=each.sequence) for each in recorded]
+        for event, sequence in zip(events, sequences, strict=True):
+            event.seq = sequence
+        return events
     return sorted(events, key=lambda event: event.ts)
 
 

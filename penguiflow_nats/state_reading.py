@@ -43,7 +43,8 @@ class StateReading(StatePart, SupportsTenantHistory):
     async def _history(self, prefix: str) -> list[StoredEvent]:
         kv = await self._room.open()
         entries = await SeriesReader(kv, prefix).all()
-        return in_order([await self._recorded(entry) for entry in entries])
+        events = [await self._event(entry) for entry in entries]
+        return in_order(events, [entry.revision for entry in entries])
 
     async def load_history_page(
         self, trace_id: str, *, limit: int = 500, after: int = 0, tenant: str | None = None
@@ -135,9 +136,11 @@ class StateReading(StatePart, SupportsTenantHistory):
         """Whether a series has no entries but the markers of those that went."""
         return not await SeriesReader(self._room.kv, prefix).take(1)
 
+    async def _event(self, entry: Entry) -> StoredEvent:
+        return unpack_event(await self._room.claims.value(entry))
+
     async def _recorded(self, entry: Entry) -> RecordedEvent:
-        event = unpack_event(await self._room.claims.value(entry))
-        return RecordedEvent(event, entry.revision, _time(entry.stored_at))
+        return RecordedEvent(await self._event(entry), entry.revision, _time(entry.stored_at))
 
 
 def _removal(stone: Entry, noted: dict[str, Any]) -> TraceRemoval:

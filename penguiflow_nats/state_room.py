@@ -19,8 +19,9 @@ from penguiflow_nats.kv import EXPECTED, KeyValue
 from penguiflow_nats.kv_bucket import BucketLimits, Entry, ttl_header
 from penguiflow_nats.object_errors import ObjectCorrupt
 from penguiflow_nats.objects import ObjectStore
+from penguiflow_nats.opening import opened
 from penguiflow_nats.pipeline import Pipeline, Write
-from penguiflow_nats.runtime import Server, connected
+from penguiflow_nats.runtime import Server
 from penguiflow_nats.state_keys import bucket_name, object_bucket_name
 from penguiflow_nats.state_settings import ForeignTenant, Mode, StateRetention
 
@@ -33,6 +34,8 @@ _SLACK = timedelta(minutes=5)
 """How much longer a large value is kept than the key that names it."""
 _LOAD_TRIES = 3
 _NOTED, _MOST_NOTED = 60.0, 10_000
+_REST = 5.0
+"""Seconds after a failure in which a mirror does not try to connect."""
 
 TERMINAL_KINDS = frozenset(("trace_cancel_finish",))
 """Kinds of events after which a trace is over."""
@@ -53,6 +56,11 @@ class Noted:
         self._until.move_to_end(place)
         if len(self._until) > _MOST_NOTED:
             self._until.popitem(last=False)
+
+    def forget(self, trace: str) -> None:
+        """A trace was removed."""
+        for place in [each for each in self._until if each.partition(".")[0] == trace]:
+            del self._until[place]
 
 
 class StateRoom:
@@ -81,6 +89,7 @@ class StateRoom:
         self.patience = _PATIENCE[mode] if patience is None else patience
         self.inline_bytes = inline_bytes
         self.lost = 0
+        self._rest_until = 0.0
         self._opening = asyncio.Lock()
         self._stack: AsyncExitStack | None = None
         self._kv: KeyValue | None = None
@@ -118,7 +127,9 @@ class StateRoom:
     async def _open(self) -> None:
         stack = AsyncExitStack()
         async with stack:
-            connection = await stack.enter_async_context(connected(self._server))
+            connection = await stack.enter_async_context(
+                opened(self._server, patience=self.patience)
+            )
             objects = await ObjectStore.open(
                 connection, object_bucket_name(self.tenant), self.limits, patience=self.patience
             )
@@ -162,11 +173,20 @@ class StateRoom:
         if self.mode == "durable":
             await action()
             return
+        if self._is_resting():
+            self.lost += 1
+            return
         try:
             await action()
         except NatsError as error:
             self.lost += 1
+            self._rest_until = time.monotonic() + _REST
             logger.warning("state store: given up in mirror mode: %s", error)
+
+    def _is_resting(self) -> bool:
+        """Whether the server was away a moment ago and still is: then nobody waits for it."""
+        connected = self._kv is not None and self._kv.connection.is_connected
+        return not connected and time.monotonic() < self._rest_until
 
     async def once(self, key: str, value: bytes, *, ttl: timedelta | None = None) -> None:
         """Write a key, unless it is there already. Safe to repeat, by anybody, at any time."""

@@ -15,12 +15,12 @@ class ForeignTenant(ValueError):
     """Something names another tenant than the one that the store belongs to.
 
     Attributes:
-        tenant: The tenant of the store.
+        tenant: Whose it is.
         named: The tenant that was named.
     """
 
     def __init__(self, tenant: str, named: str) -> None:
-        super().__init__(f"this store belongs to tenant {tenant!r}, not to {named!r}")
+        super().__init__(f"this belongs to tenant {tenant!r}, not to {named!r}")
         self.tenant = tenant
         self.named = named
 

@@ -20,6 +20,8 @@ from penguiflow_nats.state_part import StatePart
 
 _AT_ONCE = 32
 _BLOCK = 256
+_STRAY = timedelta(hours=1)
+"""Age after which a large value without a key is not one that is just being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class SweepReport:
     """Traces whose time after their terminal state was over."""
     idle: int
     """Traces whose last event was too old."""
+    values: int
+    """Large values that no key names any more."""
 
 
 class StateSweep(StatePart, SupportsRetention):
@@ -73,7 +77,9 @@ class StateSweep(StatePart, SupportsRetention):
         return await _count(expire, traces)
 
     async def sweep(self) -> SweepReport:
-        """Apply the retention to whole traces. Harmless when several processes do it at once.
+        """Apply the retention to whole traces, and tidy up.
+
+        Harmless when several processes do it at once.
 
         Raises:
             NatsError: It could not be confirmed; call again.
@@ -93,7 +99,13 @@ class StateSweep(StatePart, SupportsRetention):
             ended = await _count(forget, over)
         if retention.idle is not None:
             idle = await self.expire_traces(older_than=retention.idle)
-        return SweepReport(ended, idle)
+        strays = await self._remove_strays()
+        return SweepReport(ended, idle, strays)
+
+    async def _remove_strays(self) -> int:
+        kv = await self._room.open()
+        latest = await self._room.server_time() - _STRAY.total_seconds()
+        return await self._room.claims.remove_strays(kv, before=latest)
 
     async def _with_live_bindings(self) -> set[str]:
         """The traces whose remote task may still run."""
@@ -121,6 +133,7 @@ class StateSweep(StatePart, SupportsRetention):
         if await kv.entry(f"ev.{trace}.>") is None:
             # Planner events have no tenant: they stay as long as anybody has this trace.
             gone += await kv.purge(f"pe.{trace}.>")
+        self._room.noted.forget(trace)
         return gone > 0
 
     async def _bury(self, kv: KeyValue, trace: str, tenant: str, reason: Reason) -> None:

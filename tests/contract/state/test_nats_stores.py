@@ -107,7 +107,7 @@ class TestNatsArtifactStore(_OnNats, ArtifactStoreContract):
 
 class TestNatsMessageBus(MessageBusContract):
     async def make_store(self) -> NatsMessageBus:
-        return await NatsMessageBus(SERVER.url, tenant=fresh("tenant")).open()
+        return await NatsMessageBus(SERVER.url).open()
 
     async def close_store(self, store: Any) -> None:
         await store.close()

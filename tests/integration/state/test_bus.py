@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.server import EmbeddedServer
+from penguiflow_nats.state_settings import ForeignTenant
 
 
 def envelope(payload: Any = "payload", target: str = "b") -> BusEnvelope:
@@ -104,9 +106,8 @@ async def test_worker_hears_only_its_nodes(bus: NatsMessageBus) -> None:
 
 async def test_message_comes_as_it_was_sent(bus: NatsMessageBus) -> None:
     message = Message(payload={"n": (1, 2)}, headers=Headers(tenant="t"), meta={"k": ["v"]})
-    sent = BusEnvelope(
-        "OpenSea->a", None, "a", message.trace_id, message, message.headers.model_dump(), {"k": 1}
-    )
+    headers = {"tenant": bus.tenant, "topic": None, "priority": 0}
+    sent = BusEnvelope("OpenSea->a", None, "a", message.trace_id, message, headers, {"k": 1})
     await bus.publish(sent)
     async with bus.consume("w") as deliveries:
         async for delivery in deliveries:
@@ -133,6 +134,12 @@ async def test_consumer_that_is_deleted_is_reported(
         await JetStream(connection).delete_consumer(stream_name(bus.tenant), "w")
         with pytest.raises(BusConsumerGone):
             await deliveries.next(timeout=8)
+
+
+async def test_bus_of_a_tenant_refuses_another_tenants_messages(bus: NatsMessageBus) -> None:
+    headers = Headers(tenant="globex").model_dump()
+    with pytest.raises(ForeignTenant, match="globex"):
+        await bus.publish(replace(envelope(), headers=headers))
 
 
 async def test_full_bus_refuses(connection: Connection) -> None:

@@ -219,6 +219,23 @@ async def test_mirror_counts_what_it_gives_up(server: EmbeddedServer) -> None:
         await server.kill()
         await store.save_event(event(trace()))
         assert store.lost == 1
+        began = asyncio.get_running_loop().time()
+        for _ in range(100):
+            await store.save_event(event(trace()))
+        assert store.lost == 101
+        assert asyncio.get_running_loop().time() - began < 0.3, "nobody waits again at once"
+
+
+async def test_durable_store_waits_for_a_server_that_starts_later(server: EmbeddedServer) -> None:
+    trace_id = trace()
+    await server.kill()
+    store = NatsStateStore(server.url)
+    saving = asyncio.create_task(store.save_event(event(trace_id)))
+    await asyncio.sleep(0.3)
+    await server.start()
+    await saving
+    assert len(await store.load_history(trace_id)) == 1
+    await store.close()
 
 
 async def test_slow_server_slows_the_writer_and_loses_nothing(server: EmbeddedServer) -> None:

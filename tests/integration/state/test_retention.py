@@ -97,6 +97,20 @@ async def test_events_with_a_time_to_live_are_reported_as_expired(connection: Co
     assert removal.reason == "expired"
 
 
+async def test_large_values_that_no_key_names_are_swept(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = own_store(connection, StateRetention())
+    await store.save_memory_state("kept", {"text": "x" * 600_000})
+    objects = store._room.claims.objects
+    await objects.put("me.gone.0123", b"left over")
+    assert (await store.sweep()).values == 0, "it may just be being written"
+    monkeypatch.setattr("penguiflow_nats.state_sweep._STRAY", timedelta(minutes=-1))
+    assert (await store.sweep()).values == 1
+    assert await objects.info("me.gone.0123") is None
+    assert await store.load_memory_state("kept") is not None
+
+
 async def test_tenants_of_one_trace_have_tombstones_of_their_own(store: NatsStateStore) -> None:
     trace_id = trace()
     for tenant in ("one", "two"):
