@@ -14,10 +14,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from census_chaos import Chaos, Kill, plan_of
+from census_child import ProcessFailed
 from census_collecting import collect
 from census_names import TENANT
 from census_outcome import conclude
-from census_processes import Processes, ProcessFailed
+from census_processes import Processes
 from census_progress import Display, Progress
 from census_sources import census_root, discover_packages
 

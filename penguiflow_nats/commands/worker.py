@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -22,12 +23,15 @@ from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow_nats import runtime
 from penguiflow_nats.commands.shared import add_flow, explained
-from penguiflow_nats.errors import NatsError
+from penguiflow_nats.errors import ConnectFailed, NatsError
+from penguiflow_nats.persist import is_transient
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _CLOSING: Final = 0.25
 """The part of the drain limit that is left for saying goodbye to the server."""
+_AGAIN: Final = 0.25
+"""Seconds between two attempts to reach a server that is not there yet."""
 
 
 class WorkerCommand:
@@ -72,6 +76,15 @@ class WorkerCommand:
             default=30.0,
             metavar="S",
             help="seconds to finish what is in hand after the signal; a second one ends at once",
+        )
+        option(
+            parser,
+            "--wait",
+            env="PENGUIFLOW_WAIT",
+            type=seconds,
+            default=0.0,
+            metavar="S",
+            help="seconds to wait for a server that is not there at the start",
         )
         option(
             parser,
@@ -125,6 +138,7 @@ class _Process:
     def __init__(self, args: Namespace) -> None:
         self._args = args
         self._stopping = asyncio.Event()
+        self._was_ready = False
 
     async def serve(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
         """Work until a signal."""
@@ -138,6 +152,24 @@ class _Process:
             tell(f"stopped without a goodbye to the server: {error}")
 
     async def _work(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
+        """Host the nodes; try again while the server is not there yet, as long as may be waited."""
+        loop = asyncio.get_running_loop()
+        give_up, waiting = loop.time() + self._args.wait, False
+        while not self._stopping.is_set():
+            try:
+                await self._host(flow, registry)
+            except NatsError as error:
+                if self._was_ready or not _may_come(error) or loop.time() >= give_up:
+                    raise
+                if not waiting:
+                    tell(f"waiting for the server for at most {self._args.wait:g} s: {error}")
+                waiting = True
+            else:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _AGAIN)
+
+    async def _host(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
         args = self._args
         async with runtime.worker(
             flow,
@@ -149,6 +181,7 @@ class _Process:
             lease=args.lease,
             drain=args.drain * (1 - _CLOSING),
         ) as hosted:
+            self._was_ready = True
             tell(_ready(hosted, args.tenant))
             await self._stopping.wait()
 
@@ -165,6 +198,11 @@ class _Process:
         """What is left was not settled, so the log gives it to other workers."""
         tell("the drain limit is reached; other workers take over what was in hand")
         _leave(0)
+
+
+def _may_come(error: NatsError) -> bool:
+    """Whether the server may just not be there yet."""
+    return isinstance(error, ConnectFailed) or is_transient(error)
 
 
 def _ready(hosted: DurableWorker, tenant: str) -> str:

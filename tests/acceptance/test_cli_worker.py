@@ -201,6 +201,27 @@ def test_without_a_server_it_fails_with_a_hint(folder: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+async def test_it_waits_for_a_server_that_is_not_there_yet(
+    server: EmbeddedServer, folder: Path
+) -> None:
+    await server.kill()
+    options = ("--nats", server.url, "--wait", "30")
+    async with running("worker", "flows:doubling", *options, cwd=folder) as worker:
+        await worker.line("waiting for the server")
+        await server.start()
+        await worker.line(" ready: ")
+        worker.signal()
+        assert await worker.status() == 0
+
+
+async def test_a_signal_ends_the_wait_for_a_server(folder: Path) -> None:
+    options = ("--nats", "nats://127.0.0.1:9", "--wait", "60")
+    async with running("worker", "flows:doubling", *options, cwd=folder) as worker:
+        await worker.line("waiting for the server")
+        worker.signal()
+        assert await worker.status() == 0
+
+
 async def test_a_file_inside_a_package_may_import_its_neighbours(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
