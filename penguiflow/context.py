@@ -135,6 +135,11 @@ class Context:
         return cls(run.node, runtime, site, run)
 
     @property
+    def is_attached(self) -> bool:
+        """Whether the context belongs to a flow."""
+        return self._site is not None
+
+    @property
     def _outgoing(self) -> Mapping[Place, Any]:
         """Successor to edge. Deprecated: use `successor(name)`, or names in `to=`."""
         if isinstance(self.runtime, Runtime):

@@ -18,7 +18,8 @@ from penguiflow.state.protocols import StateStore
 
 logger = logging.getLogger("penguiflow.core")
 
-_RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""What a log record has by itself."""
 
 
 class Middleware(Protocol):
@@ -148,16 +149,20 @@ def is_own_cancel(exc: BaseException) -> bool:
 def log_event(
     level: int, event: str, payload: Mapping[str, Any], exc: BaseException | None = None
 ) -> None:
-    """One log record on `penguiflow.core`: the event's name, its payload as attributes.
+    """One log record on `penguiflow.core`: the event's name, its payload as attributes."""
+    if logger.isEnabledFor(level):
+        attributes = record_attributes(payload)
+        attributes["event"] = event
+        logger.log(level, event, extra=attributes, exc_info=exc)
+
+
+def record_attributes(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload as attributes of a log record.
 
     A key that a log record already has is renamed with the prefix `extra_`, since logging refuses
     it otherwise.
     """
-    if not logger.isEnabledFor(level):
-        return
-    attributes = {
-        (f"extra_{key}" if key in _RECORD_ATTRIBUTES else key): value
+    return {
+        (f"extra_{key}" if key in RECORD_ATTRIBUTES else key): value
         for key, value in payload.items()
     }
-    attributes["event"] = event
-    logger.log(level, event, extra=attributes, exc_info=exc)
