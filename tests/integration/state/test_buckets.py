@@ -16,11 +16,12 @@ from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError, OutcomeUnknown
 from penguiflow_nats.kv import KeyValue
 from penguiflow_nats.kv_bucket import BucketLimits
+from penguiflow_nats.multi_get import Answer, multi_last
 from penguiflow_nats.object_errors import ObjectCorrupt, ObjectTooLarge
 from penguiflow_nats.object_upload import Upload
 from penguiflow_nats.objects import ObjectStore
 from penguiflow_nats.pipeline import Write
-from penguiflow_nats.series import SeriesReader, series_key
+from penguiflow_nats.series import SeriesReader, read_series, series_key
 from penguiflow_nats.server import EmbeddedServer
 
 SECOND = timedelta(seconds=1)
@@ -158,6 +159,25 @@ async def test_series_is_read_in_order_however_deep_it_is_cut(kv: KeyValue) -> N
     assert [entry.revision for entry in await SeriesReader(kv, "s.*", after=half).take(3)] == (
         found[1_501:1_504]
     )
+
+
+async def test_replica_that_lags_is_asked_until_it_has_what_the_leader_has(
+    kv: KeyValue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        await kv.put(series_key("s.t", f"id{number}"), b"")
+    asked = 0
+
+    async def lagging(*args: Any, **kwargs: Any) -> Answer:
+        nonlocal asked
+        asked += 1
+        answer = await multi_last(*args, **kwargs)
+        return Answer(answer.found[:2], 0) if asked < 2 else answer
+
+    monkeypatch.setattr("penguiflow_nats.series.multi_last", lagging)
+    assert len(await read_series(kv, "s.t")) == 2, "one replica: what it says is all there is"
+    asked, kv.replicated = 0, True
+    assert len(await read_series(kv, "s.t")) == 5
 
 
 async def test_object_is_replaced_and_the_old_chunks_go(objects: ObjectStore) -> None:
