@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def chain(length: int, **options: Any) -> Any:
     """A flow of nodes in a row."""
     policy = NodePolicy(validate="none")
     nodes = [Node(pass_on, name=f"n{i}", policy=policy) for i in range(length)]
-    pairs = [node.to(after) for node, after in zip(nodes, nodes[1:], strict=False)]
+    pairs = [node.to(after) for node, after in itertools.pairwise(nodes)]
     return create(*pairs, nodes[-1].to(), **options)
 
 

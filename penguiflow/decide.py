@@ -74,6 +74,7 @@ def flow_error(failure: Failure, *, node: Node, attempt: int, trace_id: str | No
             metadata["timeout_s"] = policy.timeout_s
         else:
             message = str(failure.error) or f"Node '{node.name}' timed out"
+            metadata["exception_repr"] = repr(failure.error)
     else:
         code = FlowErrorCode.NODE_EXCEPTION
         kind = type(failure.error).__name__

@@ -330,9 +330,31 @@ class PenguiFlow(RemoteSupport):
         return await self.events.store.load_history(trace_id)
 
 
-def create(*adjacencies: Adjacency, **options: Any) -> PenguiFlow:
-    """A flow from `node.to(successors)`, one per node; options as of `PenguiFlow`."""
-    return PenguiFlow(*adjacencies, **options)
+def create(
+    *adjacencies: Adjacency,
+    queue_maxsize: int = DEFAULT_QUEUE_MAXSIZE,
+    allow_cycles: bool = False,
+    middlewares: Sequence[Middleware] | None = None,
+    emit_errors_to_rookery: bool = False,
+    state_store: StateStore | None = None,
+    message_bus: MessageBus | None = None,
+    name: str | None = None,
+    version: str = "1",
+    clock: Clock = SYSTEM_CLOCK,
+) -> PenguiFlow:
+    """A flow from `node.to(successors)`, one per node; the options are those of `PenguiFlow`."""
+    return PenguiFlow(
+        *adjacencies,
+        queue_maxsize=queue_maxsize,
+        allow_cycles=allow_cycles,
+        middlewares=middlewares,
+        emit_errors_to_rookery=emit_errors_to_rookery,
+        state_store=state_store,
+        message_bus=message_bus,
+        name=name,
+        version=version,
+        clock=clock,
+    )
 
 
 __all__ = ["DEFAULT_QUEUE_MAXSIZE", "PenguiFlow", "create"]

@@ -101,21 +101,23 @@ class Node:
     async def invoke(self, message: Any, ctx: Context, *, registry: ModelRegistry | None) -> Any:
         """Run the function once: validate the input, await, validate the result.
 
-        Without a registry nothing is validated; None passes as a result.
+        Without a registry nothing is validated; None passes as a result. A result that is no
+        `Message` where one is registered is passed on with a `RuntimeWarning`.
 
         Raises:
             pydantic.ValidationError: input or result does not fit the registered model.
             KeyError: the node validates but is not registered.
         """
-        if registry is None or not (self.validates_in or self.validates_out):
-            return await self.func(message, ctx)
         name = self.name or ""
+        validates = self.validates_in or self.validates_out
+        if registry is None or not (validates or registry.has(name)):
+            return await self.func(message, ctx)
         in_adapter, out_adapter = registry.adapters(name)
         if self.validates_in:
             message = in_adapter.validate_python(message)
         result = await self.func(message, ctx)
-        if result is None or not self.validates_out:
-            return result
+        if result is None:
+            return None
         if registry.models(name)[1] is Message and not isinstance(result, Message):
             warnings.warn(
                 f"Node '{name}' is registered with Message -> Message models but returned "
@@ -124,7 +126,7 @@ class Node:
                 stacklevel=2,
             )
             return result
-        return out_adapter.validate_python(result)
+        return out_adapter.validate_python(result) if self.validates_out else result
 
     def __hash__(self) -> int:
         return hash(self.node_id)
