@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from census_models import Package, PackageReport
 from census_names import TENANT
 
+from penguiflow.durable.chunks import ChunkGap
 from penguiflow.durable.client import DurableClient
 from penguiflow.errors import FlowError, TraceCancelled
-from penguiflow.types import Headers, Message
+from penguiflow.types import Headers, Message, StreamChunk
 
 WINDOW = 64
 """Files under way above which no other package is submitted. The log would take all of them at
@@ -28,7 +30,11 @@ class Collected:
 
 
 async def collect(
-    client: DurableClient, packages: Sequence[Package], *, until: Callable[[float], Awaitable[None]]
+    client: DurableClient,
+    packages: Sequence[Package],
+    *,
+    until: Callable[[float], Awaitable[None]],
+    hear: Callable[[str], None],
 ) -> Collected:
     """Submit all packages, one trace for each, and wait for their reports.
 
@@ -36,6 +42,7 @@ async def collect(
         client: The client of the flow.
         packages: What to submit, in this order.
         until: Waits until the part of the files that it is given may be submitted.
+        hear: Is given what the agent says about a package, so far, whenever it has said more.
     """
     collected = Collected()
     files, submitted = sum(len(package.files) for package in packages) or 1, 0
@@ -44,13 +51,11 @@ async def collect(
         for package in packages:
             await until(submitted / files)
             await room.wait()
-            message = Message(payload=package, headers=Headers(tenant=TENANT))
-            trace = await client.emit(message)
             size = len(package.files)
             submitted += size
             room.take(size)
-            fetching = group.create_task(_fetch(client, trace, package, collected))
-            fetching.add_done_callback(lambda _, size=size: room.give(size))
+            one = group.create_task(_one(client, package, collected, hear))
+            one.add_done_callback(partial(room.give, size))
     return collected
 
 
@@ -72,17 +77,38 @@ class _Room:
         if self._left <= 0:
             self._free.clear()
 
-    def give(self, amount: int) -> None:
-        """It is over."""
+    def give(self, amount: int, _over: object) -> None:
+        """Something is over; fit to be called by its task."""
         self._left += amount
         if self._left > 0:
             self._free.set()
 
 
-async def _fetch(client: DurableClient, trace: str, package: Package, collected: Collected) -> None:
+async def _one(
+    client: DurableClient, package: Package, collected: Collected, hear: Callable[[str], None]
+) -> None:
+    message = Message(payload=package, headers=Headers(tenant=TENANT))
     try:
-        result = await client.fetch(trace_id=trace)
+        result = await _answer(client, message, hear)
     except (FlowError, TraceCancelled, LookupError) as error:
-        collected.problems.append(f"no report on {package.name} (trace {trace}): {error}")
+        collected.problems.append(f"no report on {package.name} ({message.trace_id}): {error}")
     else:
         collected.reports.append(PackageReport.model_validate(result.payload))
+
+
+async def _answer(client: DurableClient, message: Message, hear: Callable[[str], None]) -> Message:
+    """The result of one submission, and before it the words as they come."""
+    said = ""
+    result: Message | None = None
+    try:
+        async for piece in client.stream(message):
+            if isinstance(piece, StreamChunk):
+                # An agent that had to begin again says it all again.
+                said = piece.text if piece.seq == 0 else said + piece.text
+                hear(said)
+            else:
+                result = piece
+    except ChunkGap:  # words are lost, the result is not
+        result = await client.fetch(trace_id=message.trace_id)
+    assert result is not None  # noqa: S101 - a stream ends with its result
+    return result

@@ -26,6 +26,7 @@ from penguiflow.durable.log import LogError
 from penguiflow.flow import PenguiFlow
 from penguiflow_nats import runtime
 from penguiflow_nats.errors import NatsError
+from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.server import EmbeddedServer
 
 LOOK_EVERY = 0.3
@@ -37,13 +38,12 @@ SERVER = "max_payload: 8MB"
 def main(flow: PenguiFlow, arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit status."""
     options = _options(arguments)
+    signals = [signal.SIGINT]
     try:
-        return asyncio.run(_stoppable(flow, options))
-    except KeyboardInterrupt:
-        print("\nstopped; everything that was started is gone", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except asyncio.CancelledError:
-        return 128 + signal.SIGTERM
+        return asyncio.run(_stoppable(flow, options, signals))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("stopped; everything that was started is gone", file=sys.stderr)
+        return 128 + signals[-1]
     except (ProcessFailed, NatsError, LogError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -76,12 +76,19 @@ def _count(text: str) -> int:
     return int(text)
 
 
-async def _stoppable(flow: PenguiFlow, options: argparse.Namespace) -> int:
-    """Run until the end, or until SIGTERM, which unwinds as Ctrl-C does."""
+async def _stoppable(
+    flow: PenguiFlow, options: argparse.Namespace, signals: list[signal.Signals]
+) -> int:
+    """Run until the end, or until a signal, which is noted; others unwind as Ctrl-C does."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - asyncio.run made it
+
+    def stop(signum: signal.Signals) -> None:
+        signals.append(signum)
+        task.cancel()
+
     for each in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(each, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(each, stop, each)
     return await _run(flow, options)
 
 
@@ -105,8 +112,11 @@ async def _run(flow: PenguiFlow, options: argparse.Namespace) -> int:
     ):
         display = Display()
         chaos = Chaos(_plan(options), processes, server, seed=options.seed, say=display.say)
+        assert isinstance(client.log, JetStreamLog)  # noqa: S101 - the runtime of penguiflow_nats
         progress = Progress(client.log, client.topology, files)
-        results = asyncio.create_task(collect(client, packages, until=chaos.until_released))
+        results = asyncio.create_task(
+            collect(client, packages, until=chaos.until_released, hear=display.hear)
+        )
         try:
             while not results.done():
                 await asyncio.wait((results,), timeout=LOOK_EVERY)

@@ -20,6 +20,7 @@ from penguiflow.durable.waterfall import Waterfall
 from penguiflow.durable.waterfall_html import waterfall_fragment
 from penguiflow.durable.waterfall_text import waterfall_text
 from penguiflow_nats.commands.reading import traces_of
+from penguiflow_nats.log import JetStreamLog
 
 NOTES = 20
 """Faults that are listed; the figures count all of them."""
@@ -34,9 +35,10 @@ async def conclude(
         The exit status: 1 unless every file was counted exactly once.
     """
     await progress.look()
+    assert isinstance(client.log, JetStreamLog)  # noqa: S101 - the runtime of penguiflow_nats
     traces = await traces_of(client.log)
     audit = audit_census(traces.items(), client.codec, now=client.log.server_time())
-    print(progress.figures())
+    print(f"{progress.files_figure()} | {progress.nodes_figure()}")
     waterfall = _waterfall(audit, traces)
     fragment = waterfall_fragment(waterfall, labels=audit.labels) if waterfall else ""
     files = write_report(collected.reports, folder, trace_fragment=fragment)

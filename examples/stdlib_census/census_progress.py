@@ -63,10 +63,13 @@ class Progress:
             again += max(0, consumer.delivered.consumer_seq - first)
         self.redelivered = max(self.redelivered, again)
 
-    def figures(self) -> str:
-        """Done and redelivered, and the results of every node."""
-        nodes = " ".join(f"{node} {self.records[node]}" for node in self._patterns)
-        return f"{self.done}/{self.files} files, {self.redelivered} redelivered | {nodes}"
+    def files_figure(self) -> str:
+        """Files done, and deliveries again."""
+        return f"{self.done}/{self.files} files, {self.redelivered} redelivered"
+
+    def nodes_figure(self) -> str:
+        """Results of every node."""
+        return " ".join(f"{node} {self.records[node]}" for node in self._patterns)
 
 
 def _matching(keys: Sequence[Key], patterns: Sequence[Pattern]) -> int:
@@ -75,20 +78,32 @@ def _matching(keys: Sequence[Key], patterns: Sequence[Pattern]) -> int:
 
 
 class Display:
-    """One line that is written over again in a terminal, or a line now and then elsewhere."""
+    """A bar and more in a terminal, written over again and again; elsewhere a line now and then."""
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()
-        self._shown = False
+        self._is_shown = False
         self._next = 0.0
+        self._heard = ""
+
+    def hear(self, said: str) -> None:
+        """What the agent says about a package."""
+        self._heard = said
 
     def show(self, progress: Progress) -> None:
         """The progress now."""
         if self._live:
-            self._overwrite(_bar(progress, shutil.get_terminal_size().columns - 1))
+            columns = shutil.get_terminal_size().columns - 1
+            lines = (_bar(progress, columns), progress.nodes_figure(), _tail(self._heard, columns))
+            # Down as many lines as there are, and up again: the next time it starts here.
+            text = "\n".join(f"\x1b[K{line[:columns]}" for line in lines)
+            sys.stdout.write(f"\r{text}\x1b[{len(lines) - 1}A\r")
+            sys.stdout.flush()
+            self._is_shown = True
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + PLAIN_EVERY
-            print(f"{progress.share:4.0%} {progress.figures()}", flush=True)
+            figures = f"{progress.files_figure()} | {progress.nodes_figure()}"
+            print(f"{progress.share:4.0%} {figures}", flush=True)
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -96,19 +111,21 @@ class Display:
         print(text, flush=True)
 
     def clear(self) -> None:
-        """Remove the line that is written over."""
-        if self._shown:
-            self._overwrite("")
-            self._shown = False
-
-    def _overwrite(self, text: str) -> None:
-        sys.stdout.write(f"\r\x1b[K{text}")
-        sys.stdout.flush()
-        self._shown = True
+        """Remove what is written over."""
+        if self._is_shown:
+            sys.stdout.write("\r\x1b[J")
+            sys.stdout.flush()
+            self._is_shown = False
 
 
 def _bar(progress: Progress, columns: int) -> str:
-    figures = f" {progress.share:4.0%} {progress.figures()}"
-    width = max(10, min(30, columns - len(figures)))
+    figures = f" {progress.share:4.0%} {progress.files_figure()}"
+    width = max(10, min(40, columns - len(figures)))
     filled = round(width * progress.share)
-    return ("█" * filled + "░" * (width - filled) + figures)[:columns]
+    return "█" * filled + "░" * (width - filled) + figures
+
+
+def _tail(said: str, columns: int) -> str:
+    """The end of what was said, as much as a line takes."""
+    line = f"agent: {said}"
+    return line if len(line) <= columns else f"agent: ...{said[-(columns - 10) :]}"

@@ -77,6 +77,15 @@ def seconds(text: str) -> float:
     return value
 
 
+def patience(text: str) -> float:
+    """A number of seconds to wait; 0 is not to wait at all."""
+    value = _number(text, "a number of seconds")
+    if not 0 <= value < float("inf"):
+        msg = "must not be negative"
+        raise ValueError(msg)
+    return value
+
+
 def count(text: str) -> int:
     """A positive whole number."""
     if not text.strip().isdecimal() or int(text) < 1:
@@ -102,4 +111,4 @@ def _number(text: str, what: str) -> float:
         raise ValueError(msg) from None
 
 
-__all__ = ["FromEnvironment", "count", "names", "option", "seconds"]
+__all__ = ["FromEnvironment", "count", "names", "option", "patience", "seconds"]

@@ -77,11 +77,21 @@ class _Text:
             *(self._line(row.cells, widths, self._bar(row, bar)) for row in rows),
         ]
         if self._workers:
-            lines.append(_GAP.join(f"{short} {name}" for name, short in self._workers.items()))
+            lines.extend(self._legend())
         if any(hop.is_redelivered for hop in self._waterfall.hops):
             text = "delivered again, after its worker died or was too slow"
             lines.append(f"{self._signs['again']} {text}")
         return "\n".join(line.rstrip() for line in lines)
+
+    def _legend(self) -> list[str]:
+        """The workers' own names, as many on a line as there is room for."""
+        lines = [""]
+        for name, short in self._workers.items():
+            word = f"{short} {name}"
+            if lines[-1] and len(lines[-1]) + len(_GAP) + len(word) > self._columns:
+                lines.append("")
+            lines[-1] += (_GAP if lines[-1] else "") + word
+        return lines
 
     def _row(self, row: Hop | Fold) -> _Row:
         if isinstance(row, Fold):

@@ -5,7 +5,14 @@ import sys
 
 from penguiflow.cli.commands import of
 from penguiflow.cli.main import main
-from penguiflow_nats.commands import audit, trace, worker
+from penguiflow_nats.commands import agent_command, agents, audit, trace, worker
 
 if __name__ == "__main__":
-    sys.exit(main(commands=of(worker.command, trace.command, audit.command)))
+    commands = (
+        worker.command,
+        trace.command,
+        audit.command,
+        agent_command.command,
+        agents.command,
+    )
+    sys.exit(main(commands=of(*commands)))

@@ -13,7 +13,7 @@ from typing import Final
 from penguiflow.cli.errors import UsageError
 from penguiflow.cli.loading import load_flow, load_registry
 from penguiflow.cli.logs import level, show_logs
-from penguiflow.cli.options import count, names, option, seconds
+from penguiflow.cli.options import count, names, option, patience, seconds
 from penguiflow.cli.output import tell
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.log import LogError
@@ -61,33 +61,6 @@ class WorkerCommand:
         )
         option(
             parser,
-            "--lease",
-            env="PENGUIFLOW_LEASE",
-            type=seconds,
-            default=15.0,
-            metavar="S",
-            help="seconds after which the inputs of a dead worker go to another one",
-        )
-        option(
-            parser,
-            "--drain",
-            env="PENGUIFLOW_DRAIN",
-            type=seconds,
-            default=30.0,
-            metavar="S",
-            help="seconds to finish what is in hand after the signal; a second one ends at once",
-        )
-        option(
-            parser,
-            "--wait",
-            env="PENGUIFLOW_WAIT",
-            type=seconds,
-            default=0.0,
-            metavar="S",
-            help="seconds to wait for a server that is not there at the start",
-        )
-        option(
-            parser,
             "--registry",
             env="PENGUIFLOW_REGISTRY",
             metavar="MODULE:ATTR",
@@ -102,6 +75,7 @@ class WorkerCommand:
             metavar="LEVEL",
             help="what to log on standard error",
         )
+        _add_times(parser)
 
     def run(self, args: Namespace) -> int:
         show_logs(args.log_level)
@@ -114,6 +88,36 @@ class WorkerCommand:
 
 
 command = WorkerCommand()
+
+
+def _add_times(parser: ArgumentParser) -> None:
+    option(
+        parser,
+        "--lease",
+        env="PENGUIFLOW_LEASE",
+        type=seconds,
+        default=15.0,
+        metavar="S",
+        help="seconds after which the inputs of a dead worker go to another one",
+    )
+    option(
+        parser,
+        "--drain",
+        env="PENGUIFLOW_DRAIN",
+        type=seconds,
+        default=30.0,
+        metavar="S",
+        help="seconds to finish what is in hand after the signal; a second one ends at once",
+    )
+    option(
+        parser,
+        "--wait",
+        env="PENGUIFLOW_WAIT",
+        type=patience,
+        default=0.0,
+        metavar="S",
+        help="seconds to wait for a server that is not there at the start",
+    )
 
 
 def _check(flow: PenguiFlow, registry: ModelRegistry | None, nodes: tuple[str, ...] | None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from penguiflow.cli import commands as found
 from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.main import main
-from penguiflow.cli.options import count, names, option, seconds
+from penguiflow.cli.options import count, names, option, patience, seconds
 from tests.acceptance.cli_process import SHELL, run
 
 PLUGIN = """
@@ -85,6 +85,7 @@ class Probe:
     def configure(self, parser: ArgumentParser) -> None:
         option(parser, "--lease", env="PROBE_LEASE", type=seconds, default=15.0, help="a lease")
         option(parser, "--nodes", env="PROBE_NODES", type=names, help="100% of the nodes")
+        option(parser, "--wait", env="PROBE_WAIT", type=patience, default=0.0, help="a wait")
         option(parser, "--many", env="PROBE_MANY", type=count, default=3, help="how many")
 
     def run(self, args: Namespace) -> int:
@@ -105,8 +106,8 @@ def test_an_option_comes_from_the_command_line_then_the_environment_then_the_def
     probe = Probe()
     monkeypatch.setenv("PROBE_LEASE", "4")
     monkeypatch.setenv("PROBE_NODES", "a, b")
-    assert ask(probe, "--lease", "2.5") == 0
-    assert probe.seen == Namespace(lease=2.5, nodes=("a", "b"), many=3)
+    assert ask(probe, "--lease", "2.5", "--wait", "0") == 0
+    assert probe.seen == Namespace(lease=2.5, nodes=("a", "b"), wait=0.0, many=3)
     assert ask(probe) == 0
     assert probe.seen is not None
     assert probe.seen.lease == 4.0
@@ -127,6 +128,7 @@ def test_help_names_the_variable_of_every_option(capsys: pytest.CaptureFixture[s
         (("--lease", "0"), "'0': must be more than 0"),
         (("--lease", "nan"), "'nan': must be more than 0"),
         (("--lease", "inf"), "'inf': must be more than 0"),
+        (("--wait", "-1"), "'-1': must not be negative"),
         (("--many", "0"), "'0': must be a whole number of at least 1"),
         (("--nodes", ","), "',': must be at least one name"),
         (("--leas", "1"), "unrecognized arguments: --leas 1"),

@@ -150,7 +150,7 @@ def test_options_choose_packages_and_workers_and_that_nobody_is_killed(
         assert (started.out / "report.md").read_text() == expected
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_in_the_middle_it_leaves_nothing(
     signum: signal.Signals, tree: Path, tmp_path: Path
 ) -> None:

@@ -183,6 +183,18 @@ def test_a_redelivered_hop_is_marked_and_the_mark_is_explained() -> None:
     assert "w1 host-1  w2 host-2" in text
 
 
+def test_many_workers_are_named_on_as_many_lines_as_it_takes() -> None:
+    scribe = Scribe()
+    for number in range(40):
+        scribe.ingress(f"i{number}", "work")
+        scribe.record("work", f"i{number}", 1.0, EGRESS, worker=f"some-host-{number}-abcdef")
+    text = waterfall_text(scribe.waterfall(), columns=80)
+    legend = [line for line in text.splitlines() if "some-host" in line]
+    assert len(legend) > 5
+    assert max(map(len, legend)) <= 80
+    assert "w40 some-host-39-abcdef" in legend[-1]
+
+
 def test_a_plain_terminal_gets_plain_signs() -> None:
     text = waterfall_text(fan(100, again=(3,)).waterfall(), ascii_only=True)
     assert text.isascii()
