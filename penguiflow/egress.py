@@ -219,6 +219,9 @@ class Egress:
 
     def _gap(self) -> None:
         self._gaps += 1
+        while self._listed and self._listed[0].taken:
+            self._listed.popleft()
+            self._gaps -= 1
         if self._gaps > 64 and self._gaps * 2 > len(self._listed):
             self._listed = deque(result for result in self._listed if not result.taken)
             self._gaps = 0
