@@ -99,7 +99,7 @@ class Child:
         )
         ready.cancel()
         if not self._ready.is_set():
-            why = f"not ready after {READY_LIMIT:.0f} s" if self.is_running else "it ended"
+            why = "it ended" if self._reader.done() else f"not ready after {READY_LIMIT:.0f} s"
             raise ProcessFailed(self.describe(why))
 
     def describe(self, what: str) -> str:

@@ -1,18 +1,30 @@
 """`python -m penguiflow_nats.commands worker ...`: these commands, also where nothing is installed
 and so no entry point can be found, as in a checkout."""
 
-import sys
+from __future__ import annotations
 
-from penguiflow.cli.commands import of
+import sys
+from functools import partial
+from importlib import import_module
+
+from penguiflow.cli.commands import Command
 from penguiflow.cli.main import main
-from penguiflow_nats.commands import agent_command, agents, audit, trace, worker
+
+MODULES = {
+    "worker": "worker",
+    "trace": "trace",
+    "audit": "audit",
+    "agent": "agent_command",
+    "agents": "agents",
+}
+"""Where each command is. Only the one that is asked for is imported."""
+
+
+def _load(module: str) -> Command:
+    found: Command = import_module(f"penguiflow_nats.commands.{module}").command
+    return found
+
 
 if __name__ == "__main__":
-    commands = (
-        worker.command,
-        trace.command,
-        audit.command,
-        agent_command.command,
-        agents.command,
-    )
-    sys.exit(main(commands=of(*commands)))
+    commands = {name: partial(_load, module) for name, module in MODULES.items()}
+    sys.exit(main(commands=commands))
