@@ -1,4 +1,5 @@
-"""`penguiflow agent module:agent`: a process that is a replica of an agent."""
+"""An agent as a module names it, and a process that is a replica of it; the command around it is
+`agent_command.py`."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from penguiflow.flow import PenguiFlow
 from penguiflow_nats.agent import Agent, AgentOptions, serve
 from penguiflow_nats.agent_skills import Skill
 from penguiflow_nats.call_streams import CallStorage
@@ -96,10 +98,22 @@ def load_agent(spec: str) -> AgentSpec:
         except AttributeError as error:
             msg = f"module {module_name!r} has no {attribute!r}"
             raise BadAgentSpec(msg) from error
+    return as_agent(found, spec)
+
+
+def as_agent(found: Any, spec: str) -> AgentSpec:
+    """The agent that an object is: an `AgentSpec`, a handler or a flow.
+
+    Raises:
+        BadAgentSpec: it is none.
+    """
+    attribute = spec.rpartition(":")[2].rpartition(".")[2]
     if isinstance(found, AgentSpec):
         return found
+    if isinstance(found, PenguiFlow):
+        return AgentSpec(found.name or attribute, found)
     if isinstance(found, type) or not callable(found):
-        msg = f"{spec!r} is {type(found).__name__}, not an AgentSpec or a handler"
+        msg = f"{spec!r} is {type(found).__name__}, not an AgentSpec, a handler or a flow"
         raise BadAgentSpec(msg)
     return AgentSpec(getattr(found, "__name__", attribute), found)
 
@@ -155,4 +169,4 @@ def _stop_by_signal(stopping: asyncio.Event, stack: contextlib.ExitStack) -> Non
         stack.callback(loop.remove_signal_handler, number)
 
 
-__all__ = ["AgentSpec", "BadAgentSpec", "load_agent", "run_agent"]
+__all__ = ["AgentSpec", "BadAgentSpec", "as_agent", "load_agent", "run_agent"]
