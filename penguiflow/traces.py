@@ -160,7 +160,7 @@ class Traces:
     def _remove(self, trace: Trace) -> None:
         if self._live.get(trace.trace_id) is trace:
             del self._live[trace.trace_id]
-        if trace.buckets is not None:
+        if self._idle_joins:
             self._idle_joins.pop(trace.trace_id, None)
 
     def forget(self, trace: Trace) -> bool:
