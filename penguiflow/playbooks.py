@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.errors import FlowError, TraceCancelled
@@ -46,7 +45,7 @@ async def call_playbook(
             await flow.emit(parent_msg)
             result = await _first(flow, failures, cancelled, trace_id)
     finally:
-        await _stopped(flow)
+        await _shielded(_end(flow, trace_id, cancelled))
     return result.payload if isinstance(result, Message) else result
 
 
@@ -65,7 +64,6 @@ async def _first(
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if cancel is not None and cancel.done():
-            await flow.cancel(trace_id)
             raise TraceCancelled(trace_id)
         if result.done():
             value = result.result()
@@ -79,15 +77,25 @@ async def _first(
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def _stopped(flow: PenguiFlow) -> None:
-    """Stop the subflow even when the caller is cancelled meanwhile."""
-    stopping = asyncio.ensure_future(flow.stop())
-    try:
-        await asyncio.shield(stopping)
-    except asyncio.CancelledError:
-        with contextlib.suppress(asyncio.CancelledError):
-            await stopping
-        raise
+async def _end(flow: PenguiFlow, trace_id: str, cancelled: asyncio.Event | None) -> None:
+    """Stop the subflow; a cancel of the parent reaches its nodes as one of their own trace."""
+    if cancelled is not None and cancelled.is_set():
+        await flow.cancel(trace_id)
+    await flow.stop()
+
+
+async def _shielded(work: Coroutine[Any, Any, None]) -> None:
+    """See it done even when the caller is cancelled meanwhile, once or several times."""
+    task = asyncio.ensure_future(work)
+    interrupted = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            interrupted = True
+    if interrupted:
+        raise asyncio.CancelledError
+    task.result()
 
 
 __all__ = ["PlaybookFactory", "call_playbook"]
