@@ -1,7 +1,9 @@
 """`python -m benchmarks [name ...]`: runs the benchmarks, all by default.
 
-hop     the durable hop beside two hand-written ones
-local   the runtime in one process
+hop         the durable hop beside two hand-written ones
+local       the runtime in one process
+reference   the same beside the reference implementation, installed by version
+state       the state store: saving, and histories beside many foreign events
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from benchmarks import hop
+from benchmarks import hop, reference, state
 
 
 def _hop() -> None:
@@ -23,7 +25,16 @@ def _local() -> None:
     runpy.run_module("benchmarks.local", run_name="__main__")
 
 
-BENCHMARKS: dict[str, Callable[[], None]] = {"hop": _hop, "local": _local}
+def _state() -> None:
+    asyncio.run(state.run())
+
+
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "hop": _hop,
+    "local": _local,
+    "reference": reference.run,
+    "state": _state,
+}
 
 
 def main(names: list[str]) -> int:
