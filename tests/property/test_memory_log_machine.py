@@ -384,3 +384,5 @@ class MemoryLogMachine(RuleBasedStateMachine):
 
 TestMemoryLog = MemoryLogMachine.TestCase
 TestMemoryLog.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+# Passing takes seconds; a failure is made small first, which takes minutes.
+TestMemoryLog.pytestmark = [pytest.mark.timeout(600)]  # type: ignore[attr-defined]

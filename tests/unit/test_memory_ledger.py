@@ -92,6 +92,7 @@ def test_a_settled_entry_is_forgotten_with_its_count() -> None:
     ledger.renew(1, 0.0)
     assert ledger.take(100.0) is None
     assert ledger.num_ack_pending == 0
+    assert ledger._counts == {}
 
 
 def test_an_entry_that_left_the_log_is_owed_nowhere() -> None:

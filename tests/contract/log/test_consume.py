@@ -30,6 +30,13 @@ async def test_a_late_consumer_gets_the_old_entries_in_order(log: Log, lease: fl
     assert [d.stored.key.input for d in await worker.take(6)] == [f"i{n}" for n in range(6)]
 
 
+async def test_a_long_backlog_arrives_completely(log: Log, lease: float) -> None:
+    await submit_many(log, 600)
+    worker = await Worker.start(log, lease=lease * 10, window=700)
+    await worker.take(600)
+    assert worker.inputs == [f"i{number}" for number in range(600)]
+
+
 async def test_a_consumer_gets_only_what_its_patterns_name(
     log: Log, lease: float, rest: Rest
 ) -> None:

@@ -115,6 +115,17 @@ async def test_a_nak_with_a_delay_waits_for_it(
     assert (await worker.next()).num_delivered == 2
 
 
+async def test_a_nak_with_a_short_delay_does_not_wait_for_the_lease(
+    make_log: MakeLog, lease: float, pass_time: PassTime
+) -> None:
+    log = await make_log()
+    worker = await Worker.start(log, lease=lease)
+    await submit(log, "t")
+    await (await worker.next()).nak(delay=lease * 0.2)
+    await pass_time(lease * 0.4)
+    assert (await worker.next()).num_delivered == 2
+
+
 async def test_a_delay_holds_up_nothing_else(log: Log, lease: float) -> None:
     worker = await Worker.start(log, lease=lease, window=1)
     await submit_many(log, 2)

@@ -75,6 +75,12 @@ async def test_several_patterns_find_their_union_in_order(log: Log) -> None:
     assert await read_keys(log, patterns) == [ALL[0], ALL[1], ALL[5], ALL[6]]
 
 
+async def test_the_entries_of_several_traces_are_read_as_they_were_written(log: Log) -> None:
+    positions = [await submit(log, "uvt"[number % 3], number) for number in range(9)]
+    patterns = [Pattern(trace=trace) for trace in "tuv"]
+    assert await read_keys(log, patterns) == [position.key for position in positions]
+
+
 async def test_an_entry_that_two_patterns_name_is_found_once(log: Log) -> None:
     await fill(log)
     patterns = [Pattern(trace="u"), Pattern(kind=Kind.INGRESS)]
