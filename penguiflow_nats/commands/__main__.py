@@ -16,6 +16,8 @@ MODULES = {
     "audit": "audit",
     "agent": "agent_command",
     "agents": "agents",
+    "tenants": "tenants",
+    "doctor": "doctor",
 }
 """Where each command is. Only the one that is asked for is imported."""
 
