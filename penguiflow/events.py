@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -105,6 +106,8 @@ class Events:
             running,
             cancelled,
             extra or {},
+            # A store that is told the same event twice keeps one; two equal ones stay two.
+            event_id=secrets.token_hex(16) if self.tenant is not None else None,
             tenant=self.tenant,
         )
         if logger.isEnabledFor(level):
