@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -20,6 +22,7 @@ from penguiflow_nats.agent import Agent, AgentOptions, BadHandler
 from penguiflow_nats.commands.agent import AgentSpec, BadAgentSpec, as_agent, run_agent
 from penguiflow_nats.commands.shared import add_server, explained
 from penguiflow_nats.errors import ConnectFailed
+from penguiflow_nats.synadia import FrontOptions, SynadiaFront, answering
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _GOODBYE: Final = 10.0
@@ -59,6 +62,19 @@ class AgentCommand:
             ),
         ):
             option(parser, flag, env=env, type=kind, metavar=metavar, help=text)
+        parser.add_argument(
+            "--prompts",
+            metavar="SKILL",
+            help="also answer clients of the Synadia agent protocol by this skill",
+        )
+        option(
+            parser,
+            "--owner",
+            env="PENGUIFLOW_OWNER",
+            default="penguiflow",
+            metavar="O",
+            help="whose agent it is, for those clients",
+        )
         option(
             parser,
             "--drain",
@@ -114,6 +130,7 @@ class _Process:
         self._args = args
         self._agent = agent
         self._stopping = asyncio.Event()
+        self._front: SynadiaFront | None = None
 
     async def serve(self) -> int:
         """Take calls until a signal; wait for the server as long as may be waited."""
@@ -139,15 +156,35 @@ class _Process:
         return 0
 
     async def _serve(self) -> int:
-        return await run_agent(
-            self._agent,
-            self._args.nats,
-            tenant=self._args.tenant,
-            options=self._options(),
-            drain=self._args.drain,
-            ready=self._ready,
-            stop=self._stopping,
-        )
+        async with self._prompts() as self._front:
+            return await run_agent(
+                self._agent,
+                self._args.nats,
+                tenant=self._args.tenant,
+                options=self._options(),
+                drain=self._args.drain,
+                ready=self._ready,
+                stop=self._stopping,
+            )
+
+    @asynccontextmanager
+    async def _prompts(self) -> AsyncIterator[SynadiaFront | None]:
+        """The front for the other protocol, if it is wanted. It ends after the replica: calls
+        that are drained still have somebody to tell."""
+        args, options = self._args, self._options()
+        if args.prompts is None:
+            yield None
+            return
+        async with answering(
+            args.nats,
+            agent=self._agent.name,
+            skill=args.prompts,
+            owner=args.owner,
+            tenant=args.tenant,
+            drain=1.0,
+            options=FrontOptions(version=options.version, description=options.description),
+        ) as front:
+            yield front
 
     def _options(self) -> AgentOptions:
         """As the agent says, changed by what was asked for here."""
@@ -165,6 +202,8 @@ class _Process:
             tell(f"{number.name} again: ending at once")
             _leave(128 + number)
         self._stopping.set()
+        if self._front is not None:
+            self._front.pause()
         tell(f"{number.name}: draining for at most {self._args.drain:g} s")
         loop = asyncio.get_running_loop()
         loop.call_later(self._args.drain + _GOODBYE, self._overdue)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import nats
 import pytest
 
 from penguiflow_nats.server import EmbeddedServer
@@ -117,6 +118,25 @@ async def test_a_flow_and_a_file_are_served_under_a_name_and_a_tenant(
         assert [each["name"] for each in json.loads(out)] == ["as-flow", "parrot"]
         call = ("call", "as-flow", "as-flow", "[1]", "--tenant", "blue")
         assert (await agents(server, folder, *call))[:2] == (0, "[\n  1\n]\n")
+
+
+async def test_a_replica_answers_prompts_of_the_other_protocol(
+    server: EmbeddedServer, folder: Path
+) -> None:
+    prompts = ("--prompts", "summarise", "--owner", "zoo", "--nats", server.url)
+    async with running("agent", "agents:agent", *prompts, cwd=folder) as replica:
+        await replica.line("agent summary ready")
+        nc = await nats.connect(server.url)
+        inbox = nc.new_inbox()
+        answers = await nc.subscribe(inbox)
+        await nc.publish("agents.prompt.summary.zoo.default", b"a long text", reply=inbox)
+        found = []
+        while data := (await answers.next_msg(timeout=10)).data:
+            found.append(json.loads(data)["data"])
+        await nc.close()
+        assert found[2:] == ["short ", "and ", "sweet"]
+        replica.signal()
+        assert await replica.status() == 0
 
 
 @pytest.mark.parametrize("name", ["agents:nothing", "agents:missing", "no_module:agent", "agents"])
