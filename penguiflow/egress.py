@@ -180,14 +180,14 @@ class Egress:
         """Take the oldest result, of all or some edges, that no scoped fetch has a claim to."""
         if queues is not None:
             return self._take_of(queues)
-        while self._listed:
-            result = self._listed.popleft()
-            if not result.taken:
-                result.taken = True
-                self._unlink(result)
-                return result
-            self._gaps -= 1
-        return None
+        if not self._listed:
+            return None
+        result = self._listed.popleft()
+        result.taken = True
+        if self._gaps:
+            self._trim()
+        self._unlink(result)
+        return result
 
     def _take_of(self, queues: Sequence[EgressQueue]) -> Result | None:
         for result in self._listed:
@@ -219,12 +219,16 @@ class Egress:
 
     def _gap(self) -> None:
         self._gaps += 1
-        while self._listed and self._listed[0].taken:
-            self._listed.popleft()
-            self._gaps -= 1
+        self._trim()
         if self._gaps > 64 and self._gaps * 2 > len(self._listed):
             self._listed = deque(result for result in self._listed if not result.taken)
             self._gaps = 0
+
+    def _trim(self) -> None:
+        """The first of the listed results is one that can be taken."""
+        while self._listed and self._listed[0].taken:
+            self._listed.popleft()
+            self._gaps -= 1
 
     def drop(self, trace: Trace) -> int:
         """Remove every unread result of a trace, which counts them still; returns how many."""
