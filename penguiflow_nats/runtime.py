@@ -5,7 +5,7 @@ No signal handlers, no global state; the caller may own the connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from penguiflow.clock import SYSTEM_CLOCK
@@ -57,6 +57,7 @@ async def worker(
     drain: float = 30.0,
     retention: float | None = 900.0,
     storage: Storage | None = None,
+    on_gone: Callable[[str, str], None] | None = None,
 ) -> AsyncIterator[DurableWorker]:
     """Host all or some nodes of a flow here, until the block ends; then drain.
 
@@ -73,6 +74,7 @@ async def worker(
         retention: Seconds for which a trace that is over is kept in the log, for late fetches and
             audits; None never removes any here.
         storage: How much the streams hold and how safely, if they have to be created.
+        on_gone: Called with (node, reason) when somebody deleted a consumer of this flow.
 
     Raises:
         FlowNotDurable: a node uses something that cannot be spread over workers.
@@ -91,6 +93,7 @@ async def worker(
             concurrency=concurrency,
             lease=lease,
             max_deliveries=max_deliveries,
+            on_gone=on_gone,
         )
         keeper = Keeper(log, clock=SYSTEM_CLOCK, retention=retention or 0.0)
         await hosted.start()

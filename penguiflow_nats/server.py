@@ -169,6 +169,9 @@ class EmbeddedServer:
                 self.port = free_port(self.host)
             try:
                 await self._launch(binary)
+            except asyncio.CancelledError:
+                self._forget()
+                raise
             except ServerStartError as error:
                 if _IN_USE not in error.log_tail or attempt == _BIND_ATTEMPTS - 1:
                     self._forget()

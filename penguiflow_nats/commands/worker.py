@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
-from penguiflow.cli.errors import UsageError
+from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load_flow, load_registry
 from penguiflow.cli.logs import level, show_logs
 from penguiflow.cli.options import count, names, option, patience, seconds
@@ -143,6 +143,7 @@ class _Process:
         self._args = args
         self._stopping = asyncio.Event()
         self._was_ready = False
+        self._gone: str | None = None
 
     async def serve(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
         """Work until a signal."""
@@ -154,6 +155,8 @@ class _Process:
             if not self._stopping.is_set():
                 raise
             tell(f"stopped without a goodbye to the server: {error}")
+        if self._gone is not None:
+            raise CommandError(self._gone, hint="a worker that starts creates the consumer anew")
 
     async def _work(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
         """Host the nodes; try again while the server is not there yet, as long as may be waited."""
@@ -184,10 +187,16 @@ class _Process:
             concurrency=args.concurrency,
             lease=args.lease,
             drain=args.drain * (1 - _CLOSING),
+            on_gone=self._consumer_gone,
         ) as hosted:
             self._was_ready = True
             tell(_ready(hosted, args.tenant))
             await self._stopping.wait()
+
+    def _consumer_gone(self, node: str, reason: str) -> None:
+        """Without its consumer a node gets no work: end, so that a supervisor starts it anew."""
+        self._gone = self._gone or f"node {node} gets no work any more: {reason}"
+        self._stopping.set()
 
     def _signalled(self, signum: signal.Signals) -> None:
         if self._stopping.is_set():

@@ -15,6 +15,7 @@ from penguiflow import PenguiFlow
 from penguiflow.cli.loading import load_flow
 from penguiflow.durable.client import DurableClient
 from penguiflow_nats import runtime
+from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.server import EmbeddedServer
 from tests.acceptance.cli_process import FLOW, run, running
 
@@ -133,6 +134,22 @@ async def test_it_drains_in_time_also_while_the_server_is_away(
             await server.kill()
         worker.signal(signal.SIGINT)
         assert await worker.status(timeout=15) == 0
+
+
+async def test_a_deleted_consumer_is_named_and_ends_it_with_1(
+    server: EmbeddedServer, folder: Path, doubling: PenguiFlow
+) -> None:
+    async with (
+        running("worker", "flows:doubling", "--nats", server.url, cwd=folder) as worker,
+        runtime.client(doubling, server.url) as client,
+    ):
+        await worker.line(" ready: ")
+        log = client.log
+        assert isinstance(log, JetStreamLog)
+        await log.jetstream.delete_consumer(log.names.log_stream, log.names.consumer("rest"))
+        line = await worker.line("error: ")
+        assert "node rest gets no work any more: consumer doubling-1=rest" in line
+        assert await worker.status() == 1
 
 
 async def test_a_second_signal_ends_it_at_once(
