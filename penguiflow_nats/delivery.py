@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 
 from penguiflow.durable.log import LogUnavailable, Stored
-from penguiflow_nats.errors import NotConnected, OutcomeUnknown
+from penguiflow_nats.errors import NatsError, OutcomeUnknown
 from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.subjects import Names
 
@@ -32,22 +32,22 @@ class JetStreamDelivery:
 
     async def ack(self) -> None:
         try:
-            await self._message.ack()
-        except OutcomeUnknown as problem:
-            # Ask again once: on a fresh connection the first confirmation may just have been lost.
             try:
                 await self._message.ack()
             except OutcomeUnknown:
-                raise LogUnavailable(str(problem)) from problem
+                # Once more: with the old connection only the confirmation may have been lost.
+                await self._message.ack()
+        except NatsError as problem:
+            raise LogUnavailable(str(problem)) from problem
 
     async def nak(self, delay: float = 0.0) -> None:
-        with contextlib.suppress(NotConnected):  # the lease ends by itself
+        with contextlib.suppress(NatsError):  # the lease ends by itself
             self._message.nak(delay)
 
     async def term(self, reason: str) -> None:
-        with contextlib.suppress(NotConnected):
+        with contextlib.suppress(NatsError):
             self._message.term(reason)
 
     def in_progress(self) -> None:
-        with contextlib.suppress(NotConnected):
+        with contextlib.suppress(NatsError):
             self._message.in_progress()

@@ -32,6 +32,7 @@ from penguiflow_nats.consumption import JetStreamConsumption
 from penguiflow_nats.delivery import JetStreamDelivery
 from penguiflow_nats.errors import (
     ApiError,
+    ConnectionClosed,
     NatsError,
     NoResponders,
     NotConnected,
@@ -129,6 +130,8 @@ class JetStreamLog:
                 problem: NatsError = error
             except (OutcomeUnknown, NoResponders) as error:
                 problem = error
+            except ConnectionClosed as error:
+                raise LogUnavailable(str(error)) from error
             except PayloadTooLarge as error:
                 raise EntryTooLarge(error.size, error.max_payload) from error
             now = time.monotonic()
@@ -197,7 +200,7 @@ class JetStreamLog:
         """Repeat a call that is safe to repeat until it is answered, or time is up."""
         try:
             return await persist(self.connection, action, limit=_GIVE_UP)
-        except (OutcomeUnknown, NoResponders) as problem:
+        except (ConnectionClosed, OutcomeUnknown, NoResponders) as problem:
             raise LogUnavailable(str(problem)) from problem
         except NatsError as problem:
             raise LogError(str(problem)) from problem
@@ -315,7 +318,7 @@ class JetStreamLog:
     def broadcast(self, topic: str, data: bytes) -> None:
         try:
             self.connection.publish(self.names.topic(topic), data)
-        except NotConnected:
+        except (ConnectionClosed, NotConnected):
             return  # a broadcast may be lost
 
     async def listen(self, topic: str, heard: Callable[[str, bytes], None]) -> Subscription:
@@ -324,8 +327,13 @@ class JetStreamLog:
         def received(message: Incoming) -> None:
             heard(message.subject[prefix:], message.data)
 
-        subscription = self.connection.subscribe(self.names.topic(topic), received)
-        return _Listening(subscription)
+        return self._subscribed(self.names.topic(topic), received)
+
+    def _subscribed(self, subject: str, received: Callable[[Incoming], None]) -> Subscription:
+        try:
+            return _Listening(self.connection.subscribe(subject, received))
+        except ConnectionClosed as problem:
+            raise LogUnavailable(str(problem)) from problem
 
     # Streaming
 
@@ -354,7 +362,7 @@ class JetStreamLog:
         def received(message: Incoming) -> None:
             heard(message.data)
 
-        return _Listening(self.connection.subscribe(self.names.chunks(trace), received))
+        return self._subscribed(self.names.chunks(trace), received)
 
     def server_time(self) -> float:
         return time.time()

@@ -75,6 +75,7 @@ class Stored(msgspec.Struct, frozen=True):
     """When the log took the entry: seconds since the epoch by the log's own clock."""
     data: bytes
     headers: Mapping[str, str] = _NO_HEADERS
+    """What was appended beside the data; a delivery may leave it out."""
 
     @property
     def position(self) -> Position:

@@ -8,6 +8,8 @@ from penguiflow.memory.topics import Topics
 
 _MAX_TRACES = 1024
 """Traces whose stream is kept; the oldest goes first."""
+_MAX_PIECES = 100_000
+"""Pieces of one trace that are kept; the oldest goes first, and a reader that needs it is told."""
 
 
 class Live:
@@ -19,7 +21,10 @@ class Live:
 
     def add(self, trace: str, data: bytes) -> None:
         """Keep a piece and tell who listens."""
-        self._kept.setdefault(trace, []).append(data)
+        pieces = self._kept.setdefault(trace, [])
+        pieces.append(data)
+        if len(pieces) > _MAX_PIECES:
+            del pieces[0]
         if len(self._kept) > _MAX_TRACES:
             self._kept.popitem(last=False)
         self.topics.broadcast(trace, data)
