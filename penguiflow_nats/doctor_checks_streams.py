@@ -1,0 +1,143 @@
+"""The streams of the tenant: whether they are as this package would make them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from penguiflow_nats.call_streams import CallStorage, calls_config, replies_config
+from penguiflow_nats.call_subjects import CallNames
+from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount, period
+from penguiflow_nats.stream_types import SECOND, StreamConfig
+from penguiflow_nats.streams import Storage, chunk_config, dlq_config, log_config
+
+_PROMISE = ("retention", "discard", "max_msgs_per_subject", "discard_new_per_subject", "republish")
+"""With other values the promise does not hold, and workers refuse to start."""
+_NEEDED = ("subjects", "allow_direct", "allow_msg_ttl", "storage", "sealed", "no_ack", "max_msgs")
+"""With other values something fails when it is used."""
+_FULL_WARNING, _FULL_ERROR = 0.6, 0.8
+"""At the second one submissions are refused."""
+
+
+def wanted_streams(case: Case) -> list[StreamConfig]:
+    """The streams of a flow's tenant; those of calls exist only where there are agents."""
+    storage = Storage()
+    return [make(case.names, storage) for make in (log_config, dlq_config, chunk_config)]
+
+
+def _all_streams(case: Case) -> list[StreamConfig]:
+    calls, storage = CallNames(case.tenant), CallStorage()
+    return [*wanted_streams(case), calls_config(calls, storage), replies_config(calls, storage)]
+
+
+def check_missing(facts: Facts, case: Case) -> Iterator[Finding]:
+    """Whether the flow's streams are there."""
+    if facts.account is None:
+        return
+    missing = [each.name for each in wanted_streams(case) if each.name not in facts.streams]
+    if missing:
+        yield Finding(
+            id="stream-missing",
+            severity="warning" if case.flow is not None else "note",
+            where=f"tenant {case.tenant}",
+            evidence=f"there is no {', '.join(missing)}",
+            fix="start a worker of the flow: `penguiflow worker module:flow`",
+        )
+
+
+def check_drift(facts: Facts, case: Case) -> Iterator[Finding]:
+    """Whether somebody changed what the promise stands on."""
+    for wanted in _all_streams(case):
+        stream = facts.streams.get(wanted.name)
+        if stream is None:
+            continue
+        for name in (*_PROMISE, *_NEEDED):
+            found, needed = getattr(stream.config, name), getattr(wanted, name)
+            if found != needed:
+                promise = name in _PROMISE
+                yield Finding(
+                    id="stream-drift",
+                    severity="error" if promise or name != "max_msgs" else "warning",
+                    where=f"stream {wanted.name}",
+                    evidence=f"{name} is {_shown(found)}, needed is {_shown(needed)}"
+                    + ("; a result could be written twice or pushed out" if promise else ""),
+                    fix=_fix(wanted.name, name),
+                )
+
+
+def _shown(value: Any) -> str:
+    return "unset" if value is None else str(value)
+
+
+def _fix(stream: str, setting: str) -> str:
+    if setting in ("max_msgs_per_subject", "retention", "storage"):
+        # Editing this one on a stream that is in use deletes messages, or is refused.
+        return (
+            f"stop the workers, `nats stream backup {stream} backup`, `nats stream rm {stream}`, "
+            "and start a worker, which makes it anew"
+        )
+    flags = {
+        "discard": "--discard=new",
+        "discard_new_per_subject": "--discard-per-subject",
+        "allow_direct": "--allow-direct",
+        "max_msgs": "--max-msgs=-1",
+    }
+    flag = flags.get(setting)
+    how = f"nats stream edit {stream} {flag}" if flag else f"nats stream edit {stream}"
+    return how if flag else f"{how} (setting {setting})"
+
+
+def check_room(facts: Facts, case: Case) -> Iterator[Finding]:
+    """Whether a stream that refuses when full is about to."""
+    for wanted in _all_streams(case):
+        stream = facts.streams.get(wanted.name)
+        if stream is None or stream.config.max_bytes <= 0 or wanted.discard != "new":
+            continue
+        share = stream.state.bytes / stream.config.max_bytes
+        if share >= _FULL_WARNING:
+            yield Finding(
+                id="stream-filling",
+                severity="error" if share >= _FULL_ERROR else "warning",
+                where=f"stream {wanted.name}",
+                evidence=f"{amount(stream.state.bytes)} of {amount(stream.config.max_bytes)}; "
+                "at 80 % submissions are refused",
+                fix=f"more workers, a shorter retention, or `nats stream edit {wanted.name} "
+                f"--max-bytes={2 * stream.config.max_bytes}`",
+            )
+
+
+def check_loss(facts: Facts, case: Case) -> Iterator[Finding]:
+    """Whether the server knows that it lost something."""
+    for name, stream in sorted(facts.streams.items()):
+        lost = stream.state.lost
+        if name.startswith(f"PF_{case.names.tenant_token}_") and lost and lost.msgs:
+            yield Finding(
+                id="stream-lost",
+                severity="error",
+                where=f"stream {name}",
+                evidence=f"{len(lost.msgs)} messages ({amount(lost.bytes)}) are damaged",
+                fix="`penguiflow audit module:flow` lists the traces; submit those again",
+            )
+
+
+def check_letters(facts: Facts, case: Case) -> Iterator[Finding]:
+    """Whether somebody should look at what was given up."""
+    stream = facts.streams.get(case.names.dlq_stream)
+    if stream is None or not facts.letters:
+        return
+    worst = sorted(facts.letters.items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{count} of {where}" for where, count in worst[:5])
+    age = stream.config.max_age / SECOND
+    yield Finding(
+        id="dead-letters",
+        severity="warning",
+        where=f"stream {case.names.dlq_stream}",
+        evidence=f"{sum(facts.letters.values())} dead letters wait: {listed}; each is removed "
+        f"{period(age) if age else 'never'} after it was written",
+        fix=f"nats stream view {case.names.dlq_stream}; mend the node, then submit again",
+    )
+
+
+CHECKS = (check_missing, check_drift, check_room, check_loss, check_letters)
+
+__all__ = ["CHECKS", "wanted_streams"]
