@@ -6,7 +6,7 @@ import asyncio
 import gc
 import tracemalloc
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -206,6 +206,47 @@ def test_cancel_at_any_moment_leaves_no_trace_behind(
         await flow.stop()
 
     asyncio.run(run())
+
+
+# ---- stop ----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    plan=plans(),
+    count=st.integers(1, 6),
+    stops=st.lists(st.integers(0, 12), max_size=4),
+    maxsize=st.integers(0, 3),
+)
+def test_stop_at_any_moment_loses_nothing_and_doubles_no_result(
+    plan: Plan, count: int, stops: list[int], maxsize: int
+) -> None:
+    plan = replace(plan, routers=(False,) * len(plan.targets))  # their emits are not held back
+    expected: Counter[tuple[int, int]] = Counter()
+    for payload in range(count):
+        for leaf, times in plan.arrivals(payload).items():
+            expected[leaf, payload] += times
+
+    async def run() -> Counter[tuple[int, int]]:
+        flow = build(plan, maxsize=maxsize, yields=True)
+
+        async def feed() -> None:
+            for payload in range(count):
+                await flow.emit(message(payload, trace_id=f"t{payload}"))
+
+        feeding = asyncio.create_task(feed())
+        for ticks in stops:
+            flow.run()
+            await settle(ticks)
+            await flow.stop()
+        flow.run()
+        got = Counter([(await flow.fetch()).payload for _ in range(expected.total())])
+        await feeding
+        assert await flow.stop(drain=10) == 0
+        assert forgotten(flow)
+        return got
+
+    assert asyncio.run(run()) == expected
 
 
 # ---- memory --------------------------------------------------------------------------------------
