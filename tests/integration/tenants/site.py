@@ -96,7 +96,8 @@ async def site(
 ) -> AsyncIterator[Site]:
     port = free_port()
     if shared:
-        users = " ".join(shared_user(tenant) for tenant in ("acme", "globex"))
+        users = ", ".join(shared_user(tenant) for tenant in ("acme", "globex"))
+        users += f', {{ user: "operator-worker", password: "{PASSWORD.format("operator")}" }}'
         config = SHARED.format(store=store, users=users)
     else:
         wanted = tenants(port, store)
