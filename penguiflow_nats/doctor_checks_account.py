@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount
 
-_OURS = re.compile(r"PF_(.+)_(?:[A-Za-z0-9]+)")
+_OURS = re.compile(
+    r"(?:KV_|OBJ_)?PF_(.+?)_(?:0|DLQ|CHUNKS|CALLS|REPLIES|STATE|STATE_CLAIMS|ARTIFACTS)"
+)
 _FULL = 0.8
 _PRODUCTION = 3
 

@@ -57,8 +57,9 @@ class ServerSpec(_Table, frozen=True):
     max_payload: str = "1MB"
     disk: str = "20GB"
     memory: str = "256MB"
-    overcommit: bool = False
-    """Whether the tenants' quotas may add up to more than the server has."""
+    secrets_file: str = ""
+    """A file of lines `NAME=password` beside the configuration, from which the server reads the
+    passwords at each reload. Empty: from its environment, and only at its start."""
     tls: Tls | None = None
 
 
@@ -180,18 +181,18 @@ def size(text: str) -> int:
 
 
 def _check_server(server: ServerSpec) -> None:
-    texts = {name: getattr(server, name) for name in ("name", "listen", "store_dir")}
-    if server.monitor:
-        texts["monitor"] = server.monitor
+    needed = {name: getattr(server, name) for name in ("name", "listen", "store_dir")}
+    chosen = {name: getattr(server, name) for name in ("monitor", "secrets_file")}
     if server.tls is not None:
-        texts |= {"tls.cert_file": server.tls.cert_file, "tls.key_file": server.tls.key_file}
-        if server.tls.ca_file:
-            texts["tls.ca_file"] = server.tls.ca_file
-        elif server.tls.verify:
+        needed |= {"tls.cert_file": server.tls.cert_file, "tls.key_file": server.tls.key_file}
+        chosen["tls.ca_file"] = server.tls.ca_file
+        if server.tls.verify and not server.tls.ca_file:
             _refuse("server.tls.verify", "needs ca_file")
-    for name, text in texts.items():
+    for name, text in (needed | {name: text for name, text in chosen.items() if text}).items():
         if _PLAIN.fullmatch(text) is None:
             _refuse(f"server.{name}", f"{text!r} holds a character that is not allowed")
+    if server.secrets_file.startswith("/"):  # the server would look below its own folder
+        _refuse("server.secrets_file", "must be relative to the configuration")
     if _SECOND.fullmatch(server.sync_interval) is None:
         _refuse("server.sync_interval", f"{server.sync_interval!r}: write always, 10s or 2m")
     for name in ("max_payload", "disk", "memory"):
@@ -243,14 +244,15 @@ def _check_distinct(what: str, values: list[str]) -> None:
 
 
 def _check_sum(tenants: Tenants) -> None:
-    if tenants.server.overcommit:
-        return
+    """The server sets a quota aside: one that does not fit leaves its tenant without JetStream."""
     for name in ("disk", "memory"):
         asked = sum(size(getattr(each, name)) for each in tenants.tenant)
         has = size(getattr(tenants.server, name))
         if asked > has:
-            text = f"the tenants' quotas add up to {asked} of {has} bytes; one could starve another"
-            _refuse(f"server.{name}", f"{text}. Give it more, or set overcommit = true")
+            text = (
+                f"the tenants' quotas add up to {asked} of {has} bytes; give it more, or them less"
+            )
+            _refuse(f"server.{name}", text)
 
 
 def _refuse(where: str, text: str) -> NoReturn:

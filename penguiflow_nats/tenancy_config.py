@@ -56,9 +56,13 @@ def server_config(tenants: Tenants) -> str:
 
 def _header(tenants: Tenants) -> str:
     lines = ["# Made by `penguiflow tenants config`. Change the list of tenants, not this file."]
+    file = tenants.server.secrets_file
     if variables := tenants.variables():
-        lines.append("# The server reads passwords from its environment:")
+        source = file or "its environment"
+        lines.append(f"# The server reads passwords from {source}:")
         lines += [f"#   {name}" for name in variables]
+    if file:
+        lines.append(f'include "{file}"')
     return "\n".join(lines)
 
 

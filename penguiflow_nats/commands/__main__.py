@@ -18,6 +18,7 @@ MODULES = {
     "agents": "agents",
     "tenants": "tenants",
     "doctor": "doctor",
+    "history": "history",
 }
 """Where each command is. Only the one that is asked for is imported."""
 

@@ -32,8 +32,10 @@ class TenantsCommand:
     def run(self, args: Namespace) -> int:
         tenants = _read(args.list)
         if args.secrets is not None:
-            made = _make_secrets(args.secrets, tenants)
-            tell(f"{made} new passwords in {args.secrets}; the server reads it as its environment")
+            made, unused = _make_secrets(args.secrets, tenants)
+            tell(f"{made} new passwords in {args.secrets}")
+            if unused:
+                tell(f"remove what nobody uses any more: {', '.join(unused)}")
         say(server_config(tenants))
         return 0
 
@@ -52,12 +54,17 @@ def _read(file: Path) -> Tenants:
         raise UsageError(text) from error
 
 
-def _make_secrets(file: Path, tenants: Tenants) -> int:
-    """Add what is missing and keep what is there: a new tenant must not lock the others out."""
+def _make_secrets(file: Path, tenants: Tenants) -> tuple[int, list[str]]:
+    """Add what is missing and keep what is there: a new tenant must not lock the others out.
+
+    Returns:
+        How many were made, and which nobody uses: the server refuses an included file with those.
+    """
     try:
         known = file.read_text(encoding="utf-8") if file.exists() else ""
-        there = {line.partition("=")[0].strip() for line in known.splitlines()}
-        missing = [name for name in tenants.variables() if name not in there]
+        there = {line.partition("=")[0].strip() for line in known.splitlines() if "=" in line}
+        wanted = tenants.variables()
+        missing = [name for name in wanted if name not in there]
         # It begins with a letter: the server would read digits, or 1e5, as a number.
         lines = [f"{name}=p{secrets.token_hex(24)}\n" for name in missing]
         if known and not known.endswith("\n"):
@@ -68,7 +75,7 @@ def _make_secrets(file: Path, tenants: Tenants) -> int:
     except OSError as error:
         text = f"{file} cannot be written: {error.strerror or error}"
         raise CommandError(text) from error
-    return len(missing)
+    return len(missing), sorted(there - set(wanted))
 
 
 __all__ = ["TenantsCommand", "command"]

@@ -19,7 +19,7 @@ LIST = """
 listen = "127.0.0.1:{port}"
 store_dir = "{store}"
 sync_interval = "2m"
-disk = "200MB"
+disk = "{disk}"
 {server}
 [[tenant]]
 name = "acme"
@@ -34,8 +34,8 @@ agents = ["summary"]
 """
 
 
-def tenants(port: int, store: str, server: str = "") -> Tenants:
-    return read_tenants(LIST.format(port=port, store=store, server=server))
+def tenants(port: int, store: str, server: str = "", *, disk: str = "200MB") -> Tenants:
+    return read_tenants(LIST.format(port=port, store=store, server=server, disk=disk))
 
 
 def streams_of(tenant: str) -> list[str]:

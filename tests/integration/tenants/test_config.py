@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from penguiflow import Node, NodePolicy, create
 from penguiflow_nats import runtime
 from penguiflow_nats.errors import ConnectFailed, NoResponders, PermissionDenied
 from penguiflow_nats.jetstream import JetStream
-from penguiflow_nats.server import find_server
+from penguiflow_nats.server import EmbeddedServer, find_server, free_port
 from penguiflow_nats.streams import Storage
-from penguiflow_nats.tenancy import read_tenants
+from penguiflow_nats.tenancy import TenantSpec, read_tenants
 from penguiflow_nats.tenancy_config import server_config
 from tests.acceptance.cli_process import run
-from tests.integration.tenants.site import PASSWORD, Site, site
+from tests.integration.tenants.site import PASSWORD, Site, site, tenants
 from tests.support.eventually import eventually
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy" / "nats"
@@ -83,6 +86,9 @@ def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
     second = (tmp_path / "nats.env").read_text()
     assert second.startswith(first)
     assert "PENGUIFLOW_B_WORKER=p" in second
+    (tmp_path / "t.toml").write_text('[[tenant]]\nname = "b"\n')
+    told = run(*arguments, cwd=tmp_path).stderr
+    assert "nobody uses any more: PENGUIFLOW_A_APP, PENGUIFLOW_A_WORKER" in told
 
 
 def test_a_bad_list_is_refused_with_the_place(tmp_path: Path) -> None:
@@ -182,3 +188,33 @@ def test_a_user_may_be_known_by_an_nkey() -> None:
     read = read_tenants(text)
     assert f'nkey: "{key}"' in server_config(read)
     assert "PENGUIFLOW_A_WORKER" not in read.variables()
+
+
+async def test_a_tenant_is_added_while_another_one_works(tmp_path: Path) -> None:
+    secrets = "".join(
+        f"PENGUIFLOW_{name}_{role}={PASSWORD.format(name.lower())}\n"
+        for name in ("ACME", "GLOBEX")
+        for role in ("WORKER", "APP")
+    )
+    port = free_port()
+    wanted = tenants(port, str(tmp_path), 'secrets_file = "nats.env"', disk="300MB")
+    server = EmbeddedServer(port=port, config=server_config(wanted))
+    beside = server.log_file.parent
+    secrets += "PENGUIFLOW_SYSTEM=p1\nPENGUIFLOW_AGENTS=p2\n"
+    (beside / "nats.env").write_text(secrets)
+    async with server:
+        opened = Site(server, shared=False)
+        with pytest.raises(ConnectFailed):
+            await opened.open("late")
+        async with await opened.open("acme") as acme:
+            late = [*wanted.tenant, TenantSpec(name="late", disk="1MB")]
+            config = server_config(msgspec.structs.replace(wanted, tenant=late))
+            more = "PENGUIFLOW_LATE_WORKER=plate-secret\nPENGUIFLOW_LATE_APP=p3\n"
+            (beside / "nats.env").write_text(secrets + more)
+            (beside / "server.conf").write_text(config)
+            os.kill(server.pid, signal.SIGHUP)
+            await eventually(lambda: "Reloaded server configuration" in server.log_tail())
+            async with await opened.open("late") as connection:
+                assert (await JetStream(connection).account_info()).limits.max_storage == 1 << 20
+            await acme.flush()
+            assert acme.statistics.reconnects == 0

@@ -45,10 +45,6 @@ def test_what_cannot_be_is_refused_with_the_place(text: str, says: str) -> None:
     assert says in str(caught.value)
 
 
-def test_overcommit_is_a_choice() -> None:
-    read_tenants(ONE + 'disk = "90GB"\n[server]\novercommit = true\n')
-
-
 def test_sizes() -> None:
     assert [size(text) for text in ("7", "1KB", "2 MB", "3GB")] == [7, 1024, 2 << 20, 3 << 30]
 
