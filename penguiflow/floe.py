@@ -270,10 +270,6 @@ class Inbox:
                 item.queue.taken()
         return dropped
 
-    async def wait(self) -> None:
-        """Wait until `take` may find something."""
-        await wait_in(self.workers)
-
     async def wait_to_read(self) -> None:
         """Wait until there is something new in here, for whoever wants some of it only."""
         await wait_in(self.readers)

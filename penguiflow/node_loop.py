@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from penguiflow.floe import Inbox, Item
 from penguiflow.node import Node
+from penguiflow.waiters import wait_in
 from penguiflow.worker import Worker
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class NodeLoop:
     """Works off an inbox with as many tasks as the node's concurrency.
 
     A task whose run waits for its own trace's reader is replaced by another one meanwhile, so
-    that no trace blocks another. Messages of one trace are worked on one after the other.
+    that no trace blocks another. Messages of one trace are worked on one after the other; so are
+    untraced ones, unless the node asks for concurrency.
     """
 
     def __init__(self, host: LocalHost, node: Node, inbox: Inbox) -> None:
@@ -72,16 +74,16 @@ class NodeLoop:
         while self._active <= self._concurrency:
             item = inbox.take()
             if item is None:
-                await inbox.wait()
+                await wait_in(inbox.workers)
                 continue
-            if self._concurrency > 1:
-                inbox.hold(item.trace_id)
+            if self._concurrency > 1 and item.trace_id is not None:
+                inbox.hold(item.trace_id)  # the other tasks pass over its trace
             self._running += 1
             try:
                 await process(item, task)
             finally:
                 self._running -= 1
-                if self._concurrency > 1 or self._parked:
+                if self._concurrency > 1 or item in self._parked:
                     self._over(item)
             served += 1
             if served % _YIELD_EVERY == 0:
@@ -93,14 +95,14 @@ class NodeLoop:
         if parked:
             self._parked.remove(item)
             self._active += 1  # perhaps one task too many now: then this one ends
-        if parked or self._concurrency > 1:
+        if parked or item.trace_id is not None:
             self._inbox.free(item.trace_id)
 
     def park(self, item: Item) -> None:
         """The run waits for its own trace's reader: let another task serve the others."""
         if item not in self._parked:
             self._parked.add(item)
-            if self._concurrency == 1:
+            if self._concurrency == 1 or item.trace_id is None:  # else it is on hold already
                 self._inbox.hold(item.trace_id)
             self._active -= 1
             self._spawn()
@@ -110,13 +112,15 @@ class NodeLoop:
         if delay <= 0:
             item.queue.put_back(item)
             return
-        self._inbox.hold(item.trace_id)
+        if self._keeps_order(item):
+            self._inbox.hold(item.trace_id)
         self._waiting[item] = asyncio.get_running_loop().call_later(delay, self._back_on_edge, item)
 
     def _back_on_edge(self, item: Item) -> None:
         self._waiting.pop(item).cancel()
         item.queue.put_back(item)
-        self._inbox.free(item.trace_id)
+        if self._keeps_order(item):
+            self._inbox.free(item.trace_id)
 
     def drop_waiting(self, trace_id: str) -> int:
         """Forget what of the trace is in back-off; returns how many."""
@@ -125,3 +129,8 @@ class NodeLoop:
             self._waiting.pop(item).cancel()
             self._inbox.free(trace_id)
         return len(dropped)
+
+    def _keeps_order(self, item: Item) -> bool:
+        """Whether later messages wait for this one: those of its trace do, untraced ones do
+        unless the node asks for concurrency."""
+        return item.trace_id is not None or self._concurrency == 1

@@ -227,6 +227,53 @@ async def test_concurrency_keeps_the_order_of_a_trace(run: Run) -> None:
         assert [i for t, i in seen if t == f"t{trace}"] == list(range(trace, 20, 4))
 
 
+async def test_untraced_values_run_at_once_where_concurrency_is_asked_for(run: Run) -> None:
+    together: list[int] = []
+    running = 0
+
+    async def work(msg: Any, ctx: Any) -> Any:
+        nonlocal running
+        running += 1
+        together.append(running)
+        await settle(3)
+        running -= 1
+        return msg
+
+    flow = run(create(node(work, concurrency=3).to(), queue_maxsize=2))
+    fetching = asyncio.gather(*[flow.fetch() for _ in range(9)])
+    for i in range(9):
+        await flow.emit(i)
+    assert sorted(await fetching) == list(range(9))
+    assert max(together) == 3
+    # Unread results hold the node, with no more tasks than one parked for each active one.
+    emits = [asyncio.create_task(flow.emit(i)) for i in range(20)]
+    await settle(100)
+    assert not all(emit.done() for emit in emits)
+    assert len(flow._host.node_loops[flow.graph.nodes[0]]._tasks) <= 6
+    for _ in emits:
+        await flow.fetch()
+    await asyncio.gather(*emits)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_order_of_untraced_values_around_a_back_off(run: Run, concurrency: int) -> None:
+    seen: list[Any] = []
+
+    async def fail_once(msg: Any, ctx: Any) -> Any:
+        seen.append(msg)
+        if msg == "fails" and not ctx.attempt:
+            raise ValueError
+        return msg
+
+    policy = {"max_retries": 1, "backoff_base": 0.02, "concurrency": concurrency}
+    flow = run(create(node(fail_once, **policy).to()))
+    await flow.emit("fails")
+    await flow.emit("after")
+    await asyncio.gather(flow.fetch(), flow.fetch())
+    in_order, overtaken = ["fails", "fails", "after"], ["fails", "after", "fails"]
+    assert seen == (in_order if concurrency == 1 else overtaken)
+
+
 async def test_failing_delivery_does_not_run_the_node_again(run: Run) -> None:
     events = Events()
     calls: list[int] = []
