@@ -11,6 +11,7 @@ from penguiflow_nats.agent_options import AgentOptions
 from penguiflow_nats.agent_replica import Agent
 from penguiflow_nats.agent_skills import (
     AgentContext,
+    AuthRequired,
     BadHandler,
     Chunk,
     Handler,
@@ -86,6 +87,7 @@ __all__ = [
     "Agent",
     "AgentContext",
     "AgentOptions",
+    "AuthRequired",
     "BadHandler",
     "CallStorage",
     "Chunk",

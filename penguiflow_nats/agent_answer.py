@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import Raw
@@ -13,8 +13,10 @@ from penguiflow.durable.envelope import NONE
 from penguiflow.durable.wire_errors import MalformedValue, NotEncodable
 from penguiflow.types import Message
 from penguiflow_nats.agent_flow import FlowHandler
+from penguiflow_nats.agent_questions import Deadline, Questions
 from penguiflow_nats.agent_skills import (
     AgentContext,
+    AuthRequired,
     Emit,
     Rejected,
     Skill,
@@ -41,7 +43,14 @@ class Answerer:
     retain: float
 
     async def answer(
-        self, request: CallRequest, task: str, emit: Emit, *, epoch: int, left: float | None
+        self,
+        request: CallRequest,
+        task: str,
+        emit: Emit,
+        *,
+        epoch: int,
+        deadline: Deadline,
+        questions: Questions | None = None,
     ) -> Raw:
         """The packed result.
 
@@ -50,10 +59,12 @@ class Answerer:
             task: The token of the task.
             emit: Takes the pieces of a stream.
             epoch: Which attempt this is.
-            left: Seconds until nobody waits any more.
+            deadline: When nobody waits any more.
+            questions: Takes what the handler asks; None when nobody can be asked.
 
         Raises:
             Rejected: the request cannot be answered by anybody.
+            AuthRequired: the handler needs credentials first.
             Exception: what the handler raised.
         """
         skill = self.skills.get(request.skill)
@@ -61,7 +72,10 @@ class Answerer:
             known = ", ".join(self.skills)
             msg = f"agent {self.agent!r} has no skill {request.skill!r}; it has {known}"
             raise Rejected(msg, code="UNKNOWN_SKILL")
-        message, ctx = self._unpack(request, emit, epoch, left)
+        message, ctx = self._unpack(request, emit, epoch, deadline)
+        if questions is not None:
+            credentials = tuple(questions.credentials)
+            ctx = replace(ctx, _ask=questions.ask, credentials=credentials)
         flow = self.flows.get(request.skill)
         if flow is None:
             result = await call_handler(skill, message, ctx, emit)
@@ -71,7 +85,7 @@ class Answerer:
         return Raw(self.codec.pack(result, "result")) if result is not None else NONE
 
     def _unpack(
-        self, request: CallRequest, emit: Emit, epoch: int, left: float | None
+        self, request: CallRequest, emit: Emit, epoch: int, deadline: Deadline
     ) -> tuple[Message, AgentContext]:
         try:
             message = self.codec.unpack_output(request.message)
@@ -90,7 +104,7 @@ class Answerer:
             epoch=epoch,
             traceparent=request.traceparent,
             _emit=emit,
-            _deadline=None if left is None else asyncio.get_running_loop().time() + left,
+            _left=deadline.left,
         )
         return message, ctx
 
@@ -107,6 +121,8 @@ class Answerer:
                 return self.end(request, None, epoch=epoch, events=events, result=work.result())
             case Rejected():
                 problem = (REJECTED, error.code, str(error))
+            case AuthRequired():
+                problem = (REJECTED, "NOT_DURABLE", "the skill needs credentials; call durably")
             case NotEncodable():
                 problem = (FAILED, "NOT_ENCODABLE", str(error))
             case PayloadTooLarge():

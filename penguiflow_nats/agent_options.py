@@ -20,6 +20,10 @@ class AgentOptions:
     """How long a task is kept after its end: for resuming, and to know a repeated call."""
     max_deliveries: int = 20
     """Deliveries of one call without an end after which it is refused as poison."""
+    answer_wait: float = 3600.0
+    """How long a task waits for its caller's answer to a question, before it fails."""
+    waiting: int = 1024
+    """Calls that wait for an answer without counting as in work."""
     version: str = "1.0.0"
     """Semantic version of the agent, for discovery."""
     description: str = ""

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from penguiflow.durable.wire_errors import WireError
 from penguiflow_nats.agent_answer import Answerer
+from penguiflow_nats.agent_questions import Deadline
 from penguiflow_nats.agent_skills import Chunk
 from penguiflow_nats.call_subjects import CallNames, task_token
 from penguiflow_nats.call_wire import (
@@ -115,7 +116,11 @@ class PlainCalls:
 
     async def _answer(self, request: CallRequest) -> Raw:
         token = task_token(request.task)
-        return await self._answerer.answer(request, token, _nowhere, epoch=0, left=request.budget)
+        deadline = Deadline(request.budget)
+        try:
+            return await self._answerer.answer(request, token, _nowhere, epoch=0, deadline=deadline)
+        finally:
+            deadline.close()
 
     def _reply(self, reply: str, end: TaskRecord) -> None:
         if not reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
@@ -25,7 +26,7 @@ from penguiflow_nats.agent_skills import Skill, types_of
 from penguiflow_nats.agent_task import AgentSite, AgentTask, Settled
 from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
 from penguiflow_nats.call_subjects import CallNames, is_agent_name, task_of, task_token
-from penguiflow_nats.call_wire import CallRequest, TaskRecord, read_record, read_request
+from penguiflow_nats.call_wire import CallRequest, TaskRecord, read_request
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import NatsError
 from penguiflow_nats.incoming import Incoming
@@ -35,7 +36,7 @@ from penguiflow_nats.server_clock import ServerClock
 from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.stream_types import SECOND, ConsumerConfig
 from penguiflow_nats.subscription import Subscription
-from penguiflow_nats.task_states import TaskStates
+from penguiflow_nats.task_states import Held, TaskStates
 
 logger = logging.getLogger("penguiflow.nats")
 
@@ -85,6 +86,7 @@ class Agent:
             states=TaskStates(jetstream, names),
             clock=self._clock,
             answerer=answerer,
+            answer_wait=options.answer_wait,
         )
         self._plain = PlainCalls(
             connection, names, answerer, limit=options.plain_concurrency, counted=self._count
@@ -144,6 +146,9 @@ class Agent:
         self._service.stop()
         self._puller.pause()
         plain = asyncio.create_task(self._plain.stop(drain=drain))
+        waiting = [task for task in self._running.values() if task.is_waiting]
+        for task in waiting:  # their callers may take hours
+            task.stop(Settled.AGAIN)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=drain)
         left = list(self._running.values())
@@ -161,7 +166,7 @@ class Agent:
             await asyncio.gather(self._heart, return_exceptions=True)
         for flow in self._flows.values():
             await flow.stop()
-        return len(left)
+        return len(left) + len(waiting)
 
     def _described(self, tenant: str) -> MicroService:
         options = self.options
@@ -201,15 +206,24 @@ class Agent:
             running.adopt(delivery)
             self._puller.release()
             return
-        task = AgentTask(self._site, token, delivery)
+        task = AgentTask(self._site, token, delivery, pausing=self._pausing)
         self._running[token] = task
         work = asyncio.get_running_loop().create_task(self._work(task))
         self._tasks.add(work)
-        work.add_done_callback(self._finished)
+        work.add_done_callback(functools.partial(self._finished, task))
 
-    def _finished(self, work: asyncio.Task[None]) -> None:
+    def _pausing(self, task: AgentTask) -> None:
+        """A call that waits for its caller makes room for others; once for each call, so that
+        those which were answered may be more than there is room for."""
+        outside = sum(not each.takes_room for each in self._running.values())
+        if task.takes_room and outside < self.options.waiting:
+            task.takes_room = False
+            self._puller.release()
+
+    def _finished(self, task: AgentTask, work: asyncio.Task[None]) -> None:
         self._tasks.discard(work)
-        self._puller.release()
+        if task.takes_room:
+            self._puller.release()
         if not work.cancelled() and (error := work.exception()) is not None:
             # Not settled: the lease ends and the call comes again.
             logger.error("call to agent %s not settled: %r", self.name, error)
@@ -281,7 +295,7 @@ class Agent:
             for found in await self._jetstream.direct_get_many(stream, subjects):
                 task = self._running.get(task_of(found.subject))
                 if task is not None:
-                    task.saw(read_record(found.data))
+                    task.saw(Held.of(found))
 
     def _heard_cancel(self, message: Incoming) -> None:
         """Somebody says that a task was cancelled: look whether it is so."""
@@ -298,7 +312,7 @@ class Agent:
             return  # the next beat looks again
         task = self._running.get(token)
         if held is not None and task is not None:
-            task.saw(held.record)
+            task.saw(held)
 
 
 def _flow_handlers(

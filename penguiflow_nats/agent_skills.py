@@ -15,7 +15,6 @@ A handler is one of
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
 import typing
@@ -63,7 +62,31 @@ class Rejected(Exception):
         self.code = code
 
 
+class AuthRequired(Exception):
+    """Raised by a handler that lacks credentials. The task waits for its caller; then the handler
+    is called again, and has them in `ctx.credentials`. What it streamed before stays.
+
+    Attributes:
+        question: What is needed; the caller gets it as the message of the task's status.
+    """
+
+    def __init__(self, question: Any) -> None:
+        super().__init__("the task needs credentials")
+        self.question = question
+
+
 Emit: TypeAlias = Callable[[Chunk], Awaitable[None]]
+Ask: TypeAlias = Callable[[Any], Awaitable[Any]]
+
+
+async def cannot_ask(question: Any) -> Any:
+    """`ctx.ask` of a plain call."""
+    msg = "the skill asks its caller, which a plain call cannot carry; make it a durable one"
+    raise Rejected(msg, code="NOT_DURABLE")
+
+
+def _no_limit() -> float | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +102,11 @@ class AgentContext:
     epoch: int = 1
     """Which attempt this is, from 1. A caller drops what it heard of earlier ones."""
     traceparent: str | None = None
+    credentials: Sequence[Any] = ()
+    """What the caller answered to each `AuthRequired` of this task, the newest last."""
     _emit: Emit
-    _deadline: float | None = None
+    _ask: Ask = cannot_ask
+    _left: Callable[[], float | None] = _no_limit
 
     async def emit(
         self, text: str, *, done: bool = False, meta: Mapping[str, Any] | None = None
@@ -90,9 +116,20 @@ class AgentContext:
 
     def remaining(self) -> float | None:
         """Seconds until nobody waits for the answer any more; None when there is no limit."""
-        if self._deadline is None:
-            return None
-        return max(0.0, self._deadline - asyncio.get_running_loop().time())
+        return self._left()
+
+    async def ask(self, question: Any) -> Any:
+        """Ask the caller, and wait for the payload of the answer.
+
+        The task is `input-required` until a request with its id answers. The handler stays in
+        memory meanwhile. If its replica dies, another one begins anew: it is given the answers
+        that there are, so a handler must ask the same questions in the same order again.
+
+        Raises:
+            Rejected: the call is a plain one.
+            NotEncodable: the question cannot travel.
+        """
+        return await self._ask(question)
 
 
 Handler: TypeAlias = Callable[[Message, AgentContext], Awaitable[Any] | AsyncIterator[Any]]

@@ -11,14 +11,14 @@ from penguiflow.durable.envelope import NONE
 from penguiflow.remote_models import (
     RemoteCallResult,
     RemoteStreamEvent,
-    RemoteTaskSnapshot,
-    RemoteTaskState,
-    RemoteTaskStatus,
+    RemoteTaskAuthRequired,
+    RemoteTaskInputRequired,
 )
 from penguiflow.remote_tasks import RemoteTaskFailed
 from penguiflow_nats.call import Call, Position
-from penguiflow_nats.call_wire import COMPLETED, TaskRecord
-from penguiflow_nats.reply_feed import Event, Started
+from penguiflow_nats.call_wire import AUTH_REQUIRED, COMPLETED, TaskRecord
+from penguiflow_nats.reply_feed import Asked, Event, Started
+from penguiflow_nats.task_views import TaskView
 
 
 @dataclass
@@ -41,12 +41,14 @@ class Answer:
         self._call = call
         self._agent_url = agent_url
         self._codec = codec
+        self.view = TaskView(codec, agent_url)
 
     async def events(self) -> AsyncGenerator[NatsStreamEvent, None]:
         """The name of the task, then the pieces, then the result.
 
         Raises:
             RemoteTaskFailed: the task ended without a result.
+            RemoteTaskInputRequired, RemoteTaskAuthRequired: the task waits for its caller.
             Exception: as `Call.pieces`.
         """
         yield self._event(self._call.position)
@@ -57,7 +59,9 @@ class Answer:
                         yield self._restart(piece)
                 elif isinstance(piece, Event):
                     yield self._text(piece)
-                else:
+                elif isinstance(piece, Asked):
+                    raise self.pause(piece)
+                elif isinstance(piece, TaskRecord):
                     yield self._last(piece)
 
     def result(self, end: TaskRecord) -> RemoteCallResult:
@@ -71,6 +75,13 @@ class Answer:
             agent_url=self._agent_url,
             meta={"epoch": end.epoch, "duration": end.duration},
         )
+
+    def pause(self, asked: Asked) -> RemoteTaskInputRequired | RemoteTaskAuthRequired:
+        """What tells the caller that the task waits."""
+        snapshot = self.view.snapshot(self._call.task_id, asked.record)
+        if asked.record.state == AUTH_REQUIRED:
+            return RemoteTaskAuthRequired(snapshot)
+        return RemoteTaskInputRequired(snapshot)
 
     def _event(self, position: Position) -> NatsStreamEvent:
         return NatsStreamEvent(
@@ -103,13 +114,7 @@ class Answer:
 
     def _failure(self, end: TaskRecord) -> RemoteTaskFailed:
         code, message = end.error or ("UNKNOWN", "no reason was given")
-        snapshot = RemoteTaskSnapshot(
-            task_id=self._call.task_id,
-            context_id=end.context_id,
-            status=RemoteTaskStatus(RemoteTaskState(end.state), message=message),
-            agent_url=self._agent_url,
-            meta={"code": code, "epoch": end.epoch},
-        )
+        snapshot = self.view.snapshot(self._call.task_id, end)
         text = f"agent {self._call.agent!r}: task {end.state} ({code}): {message}"
         return RemoteTaskFailed(snapshot, code=code, message=text)
 

@@ -15,11 +15,13 @@ from penguiflow.remote_models import RemoteCallRequest
 from penguiflow_nats import error_codes
 from penguiflow_nats.agent_janitor import forget
 from penguiflow_nats.call_errors import AgentNotFound, UnknownTask
+from penguiflow_nats.call_follow_up import FollowUp
 from penguiflow_nats.call_subjects import CallNames, task_token
 from penguiflow_nats.call_wire import (
     END,
     EVERYTHING,
     REJECTED,
+    START,
     CallRequest,
     TaskRecord,
     encode,
@@ -124,26 +126,40 @@ class Call:
     # Submitting
 
     async def submit(self, request: RemoteCallRequest, *, streaming: bool) -> None:
-        """Store the request. The same task id again is the same task: then this joins it.
+        """Store the request. The same task id again is the same task: then this joins it, and if
+        it waits for input or credentials, another message than before is the answer.
 
         Raises:
             NotEncodable: the message cannot travel.
+            NotAsked: the task was answered by others.
             NatsError: the server is away for too long, or refuses.
         """
-        data = encode(self._request(request, streaming=streaming))
+        wanted = self._request(request, streaming=streaming)
+        data, taken = encode(wanted), False
         jetstream = self._site.jetstream
         subject = self._site.names.request(self.agent, self._token)
 
         async def append() -> None:
+            nonlocal taken
             try:
                 await jetstream.append(subject, data)
             except ApiError as error:
                 if error_codes.SUBJECT_TAKEN_TEXT not in error.description:
                     raise
-                self._feed.catch_up()
+                taken = True
 
         limit = self._bounded(self._site.unreachable)
         await persist(jetstream.connection, append, limit=limit, also=_NO_ROOM)
+        if taken:
+            await self._follow_up(wanted)
+
+    async def _follow_up(self, request: CallRequest) -> None:
+        site = self._site
+        follow_up = FollowUp(site.jetstream, site.names, site.states, task=self._token)
+        place = await follow_up.settle(request, self._bounded)
+        if place is not None:
+            self._feed.seek(place.epoch, place.number)
+        self._feed.catch_up()
 
     def _request(self, request: RemoteCallRequest, *, streaming: bool) -> CallRequest:
         message, codec = request.message, self._site.codec
@@ -201,10 +217,21 @@ class Call:
                 raise UnknownTask(self.task_id)
         self._feed.catch_up()
 
+    async def join_now(self) -> TaskRecord | None:
+        """Follow a task from now on; gives its newest record. Raises `UnknownTask`."""
+        await self.join()
+        await self._feed.skip_to_now()
+        record = self._feed.record
+        if record is None and self._feed.epoch > 0:
+            # Its events are here, its start is on the way.
+            record = TaskRecord(kind=START, epoch=self._feed.epoch, agent=self.agent)
+        self._heard_anything = True
+        return record
+
     # Following
 
     async def pieces(self) -> AsyncGenerator[News, None]:
-        """Starts and events, then the end.
+        """Starts, events, questions and their answers, then the end.
 
         Raises:
             TimeoutError: the time is up, or the agent fell silent for too long.

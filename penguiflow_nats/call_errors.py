@@ -2,6 +2,7 @@
 
     AgentNotFound        (RuntimeError) no replica of the agent takes calls
     UnknownTask          (KeyError) no such task, or its retention is over
+    NotAsked             (RuntimeError) a task was sent more, but waits for nothing
     ReplyGap             (RuntimeError) events of an answer are missing for good
     CallTenantMismatch   (ValueError) address, message and transport name different tenants
 
@@ -37,6 +38,22 @@ class UnknownTask(KeyError):
 
     def __init__(self, task_id: str) -> None:
         super().__init__(f"no task {task_id!r}; it never was, or its retention is over")
+        self.task_id = task_id
+
+
+class NotAsked(RuntimeError):
+    """A request with the id of a task that works and has no open question. Perhaps somebody else
+    answered first.
+
+    Attributes:
+        task_id: The task.
+    """
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"task {task_id!r} waits for no answer: its questions were answered by others; "
+            "follow it with `resume`, or send the request under another task id"
+        )
         self.task_id = task_id
 
 

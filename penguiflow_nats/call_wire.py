@@ -21,12 +21,22 @@ START: Final = "start"
 """`TaskRecord.kind`: a replica began to work; events of earlier epochs are void."""
 END: Final = "end"
 """`TaskRecord.kind`: the task is over; `state` says how."""
+ASK: Final = "ask"
+"""`TaskRecord.kind`: the task waits for its caller; `state` says for what."""
+ANSWER: Final = "answer"
+"""`TaskRecord.kind`: the caller answered what was asked."""
 
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
 REJECTED: Final = "rejected"
 ENDS: Final = frozenset((COMPLETED, FAILED, CANCELLED, REJECTED))
+
+INPUT_REQUIRED: Final = "input-required"
+AUTH_REQUIRED: Final = "auth-required"
+PAUSES: Final = frozenset((INPUT_REQUIRED, AUTH_REQUIRED))
+
+_STATES: Final = {END: ENDS, ASK: PAUSES, ANSWER: PAUSES}
 
 EVERYTHING: Final = -1
 """`TaskRecord.events` of an end that nobody can or needs to count."""
@@ -78,7 +88,7 @@ class ReplyEvents(Struct, array_like=True, frozen=True):
 
 
 class TaskRecord(Struct, array_like=True, frozen=True, kw_only=True):
-    """Where a task stands: a start, or its end."""
+    """Where a task stands: a start, a question, its answer, or the end."""
 
     v: int = VERSION
     kind: str
@@ -88,10 +98,10 @@ class TaskRecord(Struct, array_like=True, frozen=True, kw_only=True):
     """Which replica wrote it; empty for a caller."""
     skill: str = ""
     context_id: str | None = None
-    # The rest belongs to an end.
+    # The rest belongs to an end; the next three to a question and an answer as well.
     state: str = ""
     result: Raw = NONE
-    """The result, packed."""
+    """The result, packed; a `Question` or a `Reply` of `call_questions`."""
     events: int = 0
     """How many events the epoch has; `EVERYTHING` when those that came are all that count."""
     error: tuple[str, str] | None = None
@@ -178,9 +188,9 @@ def _about_events(events: ReplyEvents) -> str | None:
 
 
 def _about_record(record: TaskRecord) -> str | None:
-    if record.kind not in (START, END):
+    if record.kind != START and record.kind not in _STATES:
         return f"unknown kind {record.kind[:40]!r}"
-    if record.kind == END and record.state not in ENDS:
+    if record.kind != START and record.state not in _STATES[record.kind]:
         return f"unknown state {record.state[:40]!r}"
     if not math.isfinite(record.retain + record.duration):
         return "a time is no number"

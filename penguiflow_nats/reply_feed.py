@@ -12,8 +12,11 @@ from collections import deque
 from typing import NamedTuple, TypeAlias
 
 from penguiflow_nats.call_errors import ReplyGap
+from penguiflow_nats.call_questions import question_of, reply_of
 from penguiflow_nats.call_subjects import STATE, CallNames
 from penguiflow_nats.call_wire import (
+    ANSWER,
+    ASK,
     EVERYTHING,
     Piece,
     ReplyEvents,
@@ -54,7 +57,19 @@ class Event(NamedTuple):
     piece: Piece
 
 
-News: TypeAlias = Started | Event | TaskRecord
+class Asked(NamedTuple):
+    """The task waits for its caller, who has been given every event that came before."""
+
+    record: TaskRecord
+
+
+class Answered(NamedTuple):
+    """The caller answered, and the task goes on."""
+
+    record: TaskRecord
+
+
+News: TypeAlias = Started | Event | Asked | Answered | TaskRecord
 
 
 class ReplyFeed:
@@ -84,6 +99,12 @@ class ReplyFeed:
         self._behind = False
         self._full_reads = 0
         self._end: TaskRecord | None = None
+        self._asked: TaskRecord | None = None
+        """A question that was not given yet."""
+        self._said = (0, -1, True)
+        """Epoch and number of the newest question, and whether it was answered."""
+        self.record: TaskRecord | None = None
+        """The newest record that was read."""
         self._signal = asyncio.Event()
         self._subscription: Subscription | None = None
         self._unregister = connection.on_reconnect(self.catch_up)
@@ -113,6 +134,18 @@ class ReplyFeed:
         self._heard.append(message)
         self._signal.set()
 
+    def seek(self, epoch: int, number: int) -> None:
+        """Give only what comes after. Before the first `next`."""
+        self.epoch, self.number = epoch, number
+
+    async def skip_to_now(self) -> None:
+        """Pass over what was stored until now. Raises as `next`."""
+        self._behind = True
+        while self._behind or (self._end is not None and not self._complete(self._end)):
+            await self._read()
+            self._ready.clear()
+        self._asked = None
+
     def at_hand(self) -> News | None:
         """What comes next, if it is there already."""
         return self._ready.popleft() if self._ready else None
@@ -134,7 +167,10 @@ class ReplyFeed:
                 return self._end
             elif self._behind or self._end is not None:
                 await self._read()
-            elif self._stash:
+            elif self._asked is not None and self._complete(self._asked):
+                asked, self._asked = self._asked, None
+                return Asked(asked)
+            elif self._stash or self._asked is not None:
                 # Its number comes before what was stored first; or it was lost on the way.
                 if not await self._wait(_SETTLE):
                     self._behind = True
@@ -165,13 +201,30 @@ class ReplyFeed:
         if subject.endswith(f".{STATE}"):
             record = read_record(data)
             self._begin(record.epoch)
-            if record.is_end:
-                self._end = record
+            self._take_record(record)
             return
         events = read_events(data)
         self._begin(events.epoch)
         if events.epoch == self.epoch:
             self._take_events(events)
+
+    def _take_record(self, record: TaskRecord) -> None:
+        if record.is_end:
+            self._end, self._asked = record, None
+        elif record.epoch < self.epoch:
+            return  # read again: it is void
+        elif record.kind in (ASK, ANSWER):
+            answered = record.kind == ANSWER
+            number = (reply_of if answered else question_of)(record).number
+            if (record.epoch, number, answered) <= self._said:
+                return  # it was read before
+            self._said = (record.epoch, number, answered)
+            self._asked = None if answered else record
+            if answered:
+                self._ready.append(Answered(record))
+        elif self._said[0] >= record.epoch:
+            return
+        self.record = record
 
     def _take_events(self, events: ReplyEvents) -> None:
         if events.n > self.number:
@@ -193,12 +246,21 @@ class ReplyFeed:
             return
         again, self.epoch = self.epoch > 0, epoch
         self.number = 0
+        self._asked = None
         self._stash.clear()
         self._ready.append(Started(epoch, again))
 
     def _complete(self, end: TaskRecord) -> bool:
         """Whether every event that counts was given."""
         return end.events == EVERYTHING or self.number >= end.events
+
+    def _lacks_something(self) -> bool:
+        asked = self._asked
+        return (
+            bool(self._stash)
+            or self._end is not None
+            or (asked is not None and not self._complete(asked))
+        )
 
     # Reading
 
@@ -220,7 +282,7 @@ class ReplyFeed:
             self._take(entry.subject, entry.data)
             self._cursor = entry.sequence
         self._behind = self._behind or page.more
-        if not page.more and not self._ready and (self._stash or self._end is not None):
+        if not page.more and not self._ready and self._lacks_something():
             await self._read_all_again()
 
     def _advance_cursor(self) -> None:

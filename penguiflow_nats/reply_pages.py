@@ -9,6 +9,7 @@ import msgspec
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError
 from penguiflow_nats.incoming import Reply
+from penguiflow_nats.jetstream import timestamp_ns
 
 _BATCH = 256
 _BYTES = 1024 * 1024
@@ -20,6 +21,8 @@ class Entry(NamedTuple):
     sequence: int
     subject: str
     data: bytes
+    stored_at: float = 0.0
+    """Seconds since the epoch by the server's clock."""
 
 
 class Page(NamedTuple):
@@ -45,7 +48,8 @@ async def read_page(connection: Connection, stream: str, subject: str, *, start:
         pending = int(headers.get("Nats-Num-Pending", 0))
         if "Nats-Subject" in headers:
             sequence = int(headers["Nats-Sequence"])
-            entries.append(Entry(sequence, headers["Nats-Subject"], reply.data))
+            at = timestamp_ns(headers["Nats-Time-Stamp"]) / 1e9
+            entries.append(Entry(sequence, headers["Nats-Subject"], reply.data, at))
             return False
         status, description = reply.status_line()
         if status not in (204, 404):

@@ -7,17 +7,23 @@ a replica that was replaced cannot end the task, and a cancel that says "cancell
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from typing import NamedTuple
 
 from penguiflow_nats import error_codes
 from penguiflow_nats.call_subjects import CallNames
 from penguiflow_nats.call_wire import TaskRecord, encode, read_record
 from penguiflow_nats.errors import ApiError
-from penguiflow_nats.jetstream import JetStream
+from penguiflow_nats.jetstream import JetStream, timestamp_ns
 from penguiflow_nats.persist import persist
+from penguiflow_nats.reply_pages import read_page
+from penguiflow_nats.stream_types import StoredMessage
 
 _FENCE = "Nats-Expected-Last-Subject-Sequence"
 _NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES)
+
+_LAG_TRIES, _LAG_PAUSE = 100, 0.02
 
 NOTHING = 0
 """The sequence to expect when nothing was written yet."""
@@ -29,6 +35,14 @@ class Held(NamedTuple):
     record: TaskRecord
     sequence: int
     data: bytes
+    stored_at: float = 0.0
+    """Seconds since the epoch by the server's clock."""
+
+    @classmethod
+    def of(cls, stored: StoredMessage) -> Held:
+        """From the stored message. Raises WireError."""
+        at = timestamp_ns(stored.timestamp) / 1e9
+        return cls(read_record(stored.data), stored.sequence, stored.data, at)
 
 
 class StateMoved(Exception):
@@ -64,9 +78,33 @@ class TaskStates:
             lambda: self._jetstream.get_last(stream, subject),
             limit=self._limit,
         )
-        if found is None:
-            return None
-        return Held(read_record(found.data), found.sequence, found.data)
+        return None if found is None else Held.of(found)
+
+    async def history(self, task: str, *, up_to: int) -> list[Held]:
+        """All records of a task, from the first to the one at sequence `up_to`.
+
+        Raises:
+            NatsError: the server cannot be asked.
+            WireError: a record cannot be read.
+        """
+        stream, subject = self._names.replies_stream, self._names.state(task)
+        connection, found, cursor = self._jetstream.connection, list[Held](), 0
+        for _ in range(_LAG_TRIES):
+            page = await persist(
+                connection,
+                functools.partial(read_page, connection, stream, subject, start=cursor + 1),
+                limit=self._limit,
+            )
+            for entry in page.entries:
+                found.append(
+                    Held(read_record(entry.data), entry.sequence, entry.data, entry.stored_at)
+                )
+                cursor = entry.sequence
+            if cursor >= up_to:
+                break
+            if not page.entries:  # a server that lags behind the stream's leader answered
+                await asyncio.sleep(_LAG_PAUSE)
+        return found
 
     async def advance(self, task: str, record: TaskRecord, *, after: int) -> int:
         """Write a record after the one at sequence `after` (or `NOTHING`); gives its sequence.

@@ -35,8 +35,10 @@ from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import NotConnected
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.persist import persist
+from penguiflow_nats.reply_feed import Asked
 from penguiflow_nats.runtime import Server, connected
 from penguiflow_nats.task_states import NOTHING, Held, StateMoved, TaskStates
+from penguiflow_nats.transport_tasks import TaskMethods
 
 _GENERATIONS = 1000
 """Tasks that one idempotency key may have used up without a result."""
@@ -57,7 +59,7 @@ class CancelOutcome(StrEnum):
     """There is no such task."""
 
 
-class NatsTransport:
+class NatsTransport(TaskMethods):
     """Calls agents on NATS. Connects at the first use; `async with` or `close` ends it.
 
     Addresses are `nats://<agent>` or `nats://<tenant>/<agent>`; the tenant must be the
@@ -161,6 +163,9 @@ class NatsTransport:
 
         Raises:
             RemoteTaskFailed: the task failed, was cancelled or was rejected.
+            RemoteTaskInputRequired, RemoteTaskAuthRequired: the task waits; another request
+                with its `task_id` answers.
+            NotAsked: it had waited, and somebody else answered.
             TimeoutError: no answer within `request.timeout_s`; the task is left to its deadline.
             AgentNotFound: no replica took the call; it was withdrawn.
             NatsError: the server is away for too long, or refuses.
@@ -177,6 +182,8 @@ class NatsTransport:
                 async for piece in pieces:
                     if isinstance(piece, TaskRecord):
                         return answer.result(piece)
+                    if isinstance(piece, Asked):
+                        raise answer.pause(piece)
         msg = "an answer ended without an end"
         raise RuntimeError(msg)
 
