@@ -3,6 +3,7 @@
 hop         the durable hop beside two hand-written ones
 local       the runtime in one process
 reference   the same beside the reference implementation, installed by version
+remote      calls of agents and their streams, beside bare NATS and server-sent events
 state       the state store: saving, and histories beside many foreign events
 """
 
@@ -13,7 +14,7 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from benchmarks import hop, reference, state
+from benchmarks import hop, reference, remote, state
 
 
 def _hop() -> None:
@@ -25,6 +26,10 @@ def _local() -> None:
     runpy.run_module("benchmarks.local", run_name="__main__")
 
 
+def _remote() -> None:
+    asyncio.run(remote.run())
+
+
 def _state() -> None:
     asyncio.run(state.run())
 
@@ -33,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "hop": _hop,
     "local": _local,
     "reference": reference.run,
+    "remote": _remote,
     "state": _state,
 }
 
