@@ -75,33 +75,7 @@ class AgentCommand:
             metavar="O",
             help="whose agent it is, for those clients",
         )
-        option(
-            parser,
-            "--drain",
-            env="PENGUIFLOW_DRAIN",
-            type=seconds,
-            default=30.0,
-            metavar="S",
-            help="seconds to finish what is in work after the signal; a second one ends at once",
-        )
-        option(
-            parser,
-            "--wait",
-            env="PENGUIFLOW_WAIT",
-            type=seconds,
-            default=0.0,
-            metavar="S",
-            help="seconds to wait for a server that is not there at the start",
-        )
-        option(
-            parser,
-            "--log-level",
-            env="PENGUIFLOW_LOG_LEVEL",
-            type=level,
-            default="warning",
-            metavar="LEVEL",
-            help="what to log on standard error",
-        )
+        _add_process(parser)
         add_server(parser)
 
     def run(self, args: Namespace) -> int:
@@ -111,6 +85,37 @@ class AgentCommand:
 
 
 command = AgentCommand()
+
+
+def _add_process(parser: ArgumentParser) -> None:
+    """How the process begins and ends."""
+    option(
+        parser,
+        "--drain",
+        env="PENGUIFLOW_DRAIN",
+        type=seconds,
+        default=30.0,
+        metavar="S",
+        help="seconds to finish what is in work after the signal; a second one ends at once",
+    )
+    option(
+        parser,
+        "--wait",
+        env="PENGUIFLOW_WAIT",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="seconds to wait for a server that is not there at the start",
+    )
+    option(
+        parser,
+        "--log-level",
+        env="PENGUIFLOW_LOG_LEVEL",
+        type=level,
+        default="warning",
+        metavar="LEVEL",
+        help="what to log on standard error",
+    )
 
 
 def _agent(args: Namespace) -> AgentSpec:
