@@ -112,7 +112,7 @@ class PenguiFlow(RemoteSupport):
         Raises:
             RuntimeError: it runs already, or nodes that validate are not in the registry.
         """
-        if self._host.running:
+        if self._host.running or self._host.node_loops:  # the latter while it is being stopped
             msg = "PenguiFlow already running"
             raise RuntimeError(msg)
         asyncio.get_running_loop()

@@ -209,6 +209,27 @@ async def test_draining_stop_has_a_limit_and_says_what_is_left(run: Run) -> None
     assert await flow.stop(drain=0.01) == 2
 
 
+async def test_flow_is_not_started_before_its_stop_is_over(run: Run) -> None:
+    release = asyncio.Event()
+
+    async def slow_end(msg: Any, ctx: Any) -> Any:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await release.wait()
+
+    flow = run(create(node(slow_end).to()))
+    await flow.emit(1)
+    await settle()
+    stopping = asyncio.create_task(flow.stop())
+    await settle()
+    with pytest.raises(RuntimeError, match="already running"):
+        flow.run()
+    release.set()
+    await stopping
+    flow.run()
+
+
 async def test_flow_runs_again_and_again(run: Run) -> None:
     flow = create(passing("n").to())
     for i in range(5):
