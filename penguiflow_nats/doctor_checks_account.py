@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount
+from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount, owner
 
-_OURS = re.compile(
-    r"(?:KV_|OBJ_)?PF_(.+?)_(?:0|DLQ|CHUNKS|CALLS|REPLIES|STATE|STATE_CLAIMS|ARTIFACTS)"
-)
 _FULL = 0.8
 _PRODUCTION = 3
 
 
 def tenants_in(facts: Facts) -> list[str]:
     """The tenants whose streams are in the account."""
-    found = {match[1] for name in facts.streams if (match := _OURS.fullmatch(name))}
-    return sorted(found)
+    return sorted({tenant for name in facts.streams if (tenant := owner(name))})
 
 
 def check_isolation(facts: Facts, case: Case) -> Iterator[Finding]:
@@ -71,9 +66,10 @@ def cluster_size(facts: Facts) -> int:
 
 def check_replicas(facts: Facts, case: Case) -> Iterator[Finding]:
     """Whether a lost server is survived."""
+    yield from _without_leader(facts, case)
     servers = cluster_size(facts)
     for name, stream in sorted(facts.streams.items()):
-        if not name.startswith(f"PF_{case.names.tenant_token}_"):
+        if owner(name) != case.names.tenant_token:
             continue
         copies = stream.config.num_replicas
         wanted = min(servers, _PRODUCTION)
@@ -105,6 +101,18 @@ def check_replicas(facts: Facts, case: Case) -> Iterator[Finding]:
                 where=f"stream {name}",
                 evidence=f"offline or behind: {', '.join(behind)}",
                 fix=f"start those servers; `nats stream info {name}` shows when they caught up",
+            )
+
+
+def _without_leader(facts: Facts, case: Case) -> Iterator[Finding]:
+    for name in facts.missing:
+        if owner(name) == case.names.tenant_token:
+            yield Finding(
+                id="stream-offline",
+                severity="error",
+                where=f"stream {name}",
+                evidence="nobody answers for it: too few of its servers are there",
+                fix="start the servers that hold it; then `nats stream report`",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount, period
+from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount, owner, period
 
 OLDEST = (2, 12)
 """The first version with TTLs per message and atomic batches as the log uses them."""
@@ -81,7 +81,7 @@ def check_payload(facts: Facts, case: Case) -> Iterator[Finding]:
         )
     for name, stream in sorted(facts.streams.items()):
         limit = stream.config.max_msg_size
-        if name.startswith(f"PF_{case.names.tenant_token}_") and 0 < limit < size:
+        if owner(name) == case.names.tenant_token and 0 < limit < size:
             yield Finding(
                 id="payload-stream",
                 severity="warning",
@@ -116,7 +116,7 @@ def check_sync(facts: Facts, case: Case) -> Iterator[Finding]:
 
 
 def _copied(facts: Facts) -> bool:
-    ours = [s for name, s in facts.streams.items() if name.startswith("PF_")]
+    ours = [stream for name, stream in facts.streams.items() if owner(name)]
     return bool(ours) and all(stream.config.num_replicas > 1 for stream in ours)
 
 

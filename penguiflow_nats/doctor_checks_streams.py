@@ -7,7 +7,7 @@ from typing import Any
 
 from penguiflow_nats.call_streams import CallStorage, calls_config, replies_config
 from penguiflow_nats.call_subjects import CallNames
-from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount, period
+from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount, owner, period
 from penguiflow_nats.stream_types import SECOND, StreamConfig
 from penguiflow_nats.streams import Storage, chunk_config, dlq_config, log_config
 
@@ -34,7 +34,8 @@ def check_missing(facts: Facts, case: Case) -> Iterator[Finding]:
     """Whether the flow's streams are there."""
     if facts.account is None:
         return
-    missing = [each.name for each in wanted_streams(case) if each.name not in facts.streams]
+    known = {*facts.streams, *facts.missing}
+    missing = [each.name for each in wanted_streams(case) if each.name not in known]
     if missing:
         yield Finding(
             id="stream-missing",
@@ -110,7 +111,7 @@ def check_loss(facts: Facts, case: Case) -> Iterator[Finding]:
     """Whether the server knows that it lost something."""
     for name, stream in sorted(facts.streams.items()):
         lost = stream.state.lost
-        if name.startswith(f"PF_{case.names.tenant_token}_") and lost and lost.msgs:
+        if owner(name) == case.names.tenant_token and lost and lost.msgs:
             yield Finding(
                 id="stream-lost",
                 severity="error",

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import msgspec
 
 from penguiflow_nats.connection import Connection
-from penguiflow_nats.doctor_findings import Case, Facts, MonitorFacts, ServerFacts
+from penguiflow_nats.doctor_findings import Case, Facts, MonitorFacts, ServerFacts, owner
 from penguiflow_nats.errors import ApiError, NatsError, NoResponders
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
 from penguiflow_nats.stream_types import AccountInfo, ConsumerInfo, StreamInfo
@@ -32,6 +32,7 @@ _Consumers = dict[tuple[str, str], ConsumerInfo]
 class _StreamPage(msgspec.Struct, frozen=True):
     total: int = 0
     streams: list[StreamInfo] | None = None
+    missing: list[str] | None = None
 
 
 class _ConsumerPage(msgspec.Struct, frozen=True):
@@ -99,10 +100,10 @@ async def look(
     account = await _account(jetstream)
     if account is None:
         return Facts(server=server, monitor=seen, account_name=account_name, clock_offset=offset)
-    earlier_streams, earlier = await _sample(jetstream)
+    earlier_streams, earlier, _ = await _sample(jetstream)
     began = asyncio.get_running_loop().time()
     await asyncio.sleep(interval)
-    streams, consumers = await _sample(jetstream)
+    streams, consumers, missing = await _sample(jetstream)
     return Facts(
         server=server,
         monitor=seen,
@@ -114,6 +115,7 @@ async def look(
         earlier=earlier,
         earlier_streams=earlier_streams,
         interval=asyncio.get_running_loop().time() - began,
+        missing=missing,
         letters=await _letters(jetstream, case.names, streams),
     )
 
@@ -141,7 +143,12 @@ def _monitor(address: str, server: ServerFacts) -> MonitorFacts:
         raise OSError(msg)
     url = f"{address.rstrip('/')}/jsz?config=1"
     with urlopen(url, timeout=_MONITOR_TIMEOUT) as answer:  # noqa: S310 - checked above
-        jsz = msgspec.json.decode(answer.read(), type=_Jsz)
+        text = answer.read()
+    try:
+        jsz = msgspec.json.decode(text, type=_Jsz)
+    except msgspec.DecodeError as error:
+        msg = f"what answers is no monitoring: {error}"
+        raise OSError(msg) from error
     free, total = None, 0
     if server.loopback and jsz.config.store_dir and Path(jsz.config.store_dir).exists():
         usage = shutil.disk_usage(jsz.config.store_dir)
@@ -178,15 +185,18 @@ async def _account(jetstream: JetStream) -> AccountInfo | None:
         return None
 
 
-async def _sample(jetstream: JetStream) -> tuple[_Streams, _Consumers]:
+async def _sample(jetstream: JetStream) -> tuple[_Streams, _Consumers, tuple[str, ...]]:
     streams: _Streams = {}
+    missing: set[str] = set()
     while True:
         found = await _page(jetstream, "STREAM.LIST", len(streams), _StreamPage)
         streams |= {each.config.name: each for each in found.streams or ()}
-        if not found.streams or len(streams) >= found.total:
+        missing.update(found.missing or ())
+        # Whoever is missing is counted too, and the server waits some seconds for it each time.
+        if not found.streams or len(streams) + len(missing) >= found.total:
             break
     consumers: _Consumers = {}
-    for stream in [name for name in streams if name.startswith("PF_")]:
+    for stream in filter(owner, streams):
         offset = 0
         while True:
             page = await _page(jetstream, f"CONSUMER.LIST.{stream}", offset, _ConsumerPage)
@@ -194,7 +204,7 @@ async def _sample(jetstream: JetStream) -> tuple[_Streams, _Consumers]:
             offset += len(page.consumers or ())
             if not page.consumers or offset >= page.total:
                 break
-    return streams, consumers
+    return streams, consumers, tuple(sorted(missing))
 
 
 async def _page(jetstream: JetStream, action: str, offset: int, kind: type[P]) -> P:

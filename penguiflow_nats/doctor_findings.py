@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,6 +11,10 @@ from penguiflow.durable.topology import Topology, flow_token
 from penguiflow.flow import PenguiFlow
 from penguiflow_nats.stream_types import AccountInfo, ConsumerInfo, StreamInfo
 from penguiflow_nats.subjects import Names
+
+_OURS = re.compile(
+    r"(?:KV_|OBJ_)?PF_(.+?)_(?:0|DLQ|CHUNKS|CALLS|REPLIES|STATE|STATE_CLAIMS|ARTIFACTS)"
+)
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -104,8 +109,16 @@ class Facts:
     """The same, `interval` seconds before."""
     earlier_streams: Mapping[str, StreamInfo] = field(default_factory=dict)
     interval: float = 0.0
+    missing: tuple[str, ...] = ()
+    """Streams whose leader did not answer."""
     letters: Mapping[str, int] = field(default_factory=dict)
     """Dead letters by flow and node."""
+
+
+def owner(stream: str) -> str | None:
+    """The token of the tenant whose stream or bucket this is; None if it is not one of ours."""
+    match = _OURS.fullmatch(stream)
+    return None if match is None else match[1]
 
 
 def amount(number: float) -> str:
@@ -134,5 +147,6 @@ __all__ = [
     "ServerFacts",
     "Severity",
     "amount",
+    "owner",
     "period",
 ]

@@ -87,7 +87,7 @@ async def _examine(args: Namespace) -> list[Finding]:
     async with connected(args.nats) as connection:
         try:
             facts = await look(connection, case, monitor=args.monitor, interval=args.sample)
-        except (OSError, msgspec.DecodeError) as error:
+        except OSError as error:
             text = f"the monitoring at {args.monitor} does not answer: {error}"
             raise CommandError(text, hint="name it by --monitor, or leave it out") from error
     return diagnose(facts, case)

@@ -14,11 +14,13 @@ import pytest
 
 from penguiflow import Node, NodePolicy, create
 from penguiflow_nats import runtime
+from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ConnectFailed, NoResponders, PermissionDenied
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.server import EmbeddedServer, find_server, free_port
+from penguiflow_nats.settings import ConnectionSettings
 from penguiflow_nats.streams import Storage
-from penguiflow_nats.tenancy import TenantSpec, read_tenants
+from penguiflow_nats.tenancy import TenantSpec, UserSpec, read_tenants
 from penguiflow_nats.tenancy_config import server_config
 from tests.acceptance.cli_process import run
 from tests.integration.tenants.site import PASSWORD, Site, site, tenants
@@ -218,3 +220,21 @@ async def test_a_tenant_is_added_while_another_one_works(tmp_path: Path) -> None
                 assert (await JetStream(connection).account_info()).limits.max_storage == 1 << 20
             await acme.flush()
             assert acme.statistics.reconnects == 0
+
+
+async def test_an_nkey_opens_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nkeys = pytest.importorskip("nkeys")
+    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    (tmp_path / "seed").write_bytes(seed)
+    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    port = free_port()
+    wanted = tenants(port, str(tmp_path))
+    first = msgspec.structs.replace(wanted.tenant[0], worker=UserSpec(nkey=public))
+    wanted = msgspec.structs.replace(wanted, tenant=[first, wanted.tenant[1]])
+    for name in wanted.variables():
+        monkeypatch.setenv(name, "p1")
+    async with EmbeddedServer(port=port, config=server_config(wanted)) as server:
+        settings = ConnectionSettings(servers=(server.url,), nkey_seed=str(tmp_path / "seed"))
+        async with await Connection.open(settings) as connection:
+            limits = (await JetStream(connection).account_info()).limits
+            assert limits.max_storage == 100 << 20

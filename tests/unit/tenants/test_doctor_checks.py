@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from penguiflow_nats.doctor import Case, Facts, diagnose, summary
-from penguiflow_nats.doctor_findings import MonitorFacts, ServerFacts, amount, period
+from penguiflow_nats.doctor_findings import MonitorFacts, ServerFacts, amount, owner, period
 from penguiflow_nats.stream_types import AccountInfo, LostData, StreamInfo, StreamState
 from penguiflow_nats.streams import Storage, chunk_config, dlq_config, log_config
 
@@ -87,3 +89,27 @@ def test_an_even_number_of_copies() -> None:
 def replace_config(stream: StreamInfo, **changes: int) -> StreamInfo:
     config = msgspec.structs.replace(stream.config, **changes)
     return StreamInfo(config=config, state=stream.state)
+
+
+def test_every_id_is_on_the_page() -> None:
+    root = Path(__file__).resolve().parents[3]
+    sources = "".join(p.read_text() for p in (root / "penguiflow_nats").glob("doctor_checks_*.py"))
+    made = set(re.findall(r'id=f?"([a-z-]+)(?:\{what\})?"', sources)) - {"quota-"}
+    made |= {"quota-storage", "quota-streams", "quota-consumers"}
+    rows = re.findall(r"^\| (`.*?) \|", (root / "docs" / "doctor.md").read_text(), re.MULTILINE)
+    assert made == set(re.findall(r"`([a-z-]+)`", " ".join(rows)))
+
+
+@pytest.mark.parametrize(
+    ("stream", "tenant"),
+    [
+        ("PF_a_0", "a"),
+        ("PF_a_b_DLQ", "a_b"),
+        ("KV_PF_a_STATE", "a"),
+        ("OBJ_PF_a_STATE_CLAIMS", "a"),
+        ("KV_mine", None),
+        ("PF_a_other", None),
+    ],
+)
+def test_whose_stream_it_is(stream: str, tenant: str | None) -> None:
+    assert owner(stream) == tenant
