@@ -3,6 +3,7 @@
 RemoteNode           a node whose work is done by a remote agent
 RemoteTransport      send, stream and cancel; what a remote node needs
 MintsTaskIds         names a remote task before it exists; optional for a transport
+RemoteGuard          limits of the calls: addresses, circuit breaker, retries, calls at once
 SupportsRemoteTasks  the optional task methods of a transport
 RemoteCallRequest    one call; answered by a RemoteCallResult or by RemoteStreamEvents
 RemoteTaskSnapshot   a remote task as its agent sees it
@@ -13,6 +14,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from penguiflow.remote_guard import (
+    AgentNotAllowed,
+    CircuitOpen,
+    RemoteGuard,
+    RemoteRefused,
+    RetryBudgetSpent,
+    TooManyCalls,
+)
 from penguiflow.remote_models import (
     REMOTE_TERMINAL_TASK_STATES,
     RemoteCallRequest,
@@ -117,11 +126,15 @@ class SupportsRemoteTasks(Protocol):
 
 __all__ = [
     "REMOTE_TERMINAL_TASK_STATES",
+    "AgentNotAllowed",
+    "CircuitOpen",
     "MintsTaskIds",
     "RemoteCallRequest",
     "RemoteCallResult",
+    "RemoteGuard",
     "RemoteNode",
     "RemotePushNotificationBinding",
+    "RemoteRefused",
     "RemoteStreamEvent",
     "RemoteTaskAuthRequired",
     "RemoteTaskEvent",
@@ -132,5 +145,7 @@ __all__ = [
     "RemoteTaskState",
     "RemoteTaskStatus",
     "RemoteTransport",
+    "RetryBudgetSpent",
     "SupportsRemoteTasks",
+    "TooManyCalls",
 ]

@@ -11,6 +11,7 @@ from opentelemetry import trace
 from penguiflow.clock import SYSTEM_CLOCK
 from penguiflow.node import Node, NodePolicy
 from penguiflow.remote_call import RemoteCall
+from penguiflow.remote_guard import RemoteGuard
 from penguiflow.remote_models import RemoteCallRequest
 from penguiflow.types import Message
 
@@ -29,6 +30,7 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
     policy: NodePolicy | None = None,
     streaming: bool = False,
     record_binding: bool = True,
+    guard: RemoteGuard | None = None,
 ) -> Node:
     """A node that calls a skill of a remote agent.
 
@@ -45,7 +47,14 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
         policy: As of any node; its `timeout_s` and the message's deadline bound the call.
         streaming: Take the answer piece by piece.
         record_binding: Keep in the state store which remote task works for which trace.
+        guard: Allowed addresses, circuit breaker, retry budget and number of calls at once; by
+            default one of its own. Nodes that share one share its limits.
+
+    Raises:
+        AgentNotAllowed: the guard does not know the address.
     """
+    guard = guard or RemoteGuard()
+    guard.check(agent_url)
 
     async def call(message: Any, ctx: Context) -> Any:
         if not isinstance(message, Message):
@@ -72,7 +81,9 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
         one = RemoteCall(
             transport, request, ctx, node, streaming=streaming, record_binding=record_binding
         )
-        return await one.run()
+        attempt, limit = ctx.attempt, request.timeout_s
+        async with guard.admit(agent_url, retry=attempt > 0, timeout_s=limit):
+            return await one.run()
 
     node = Node(call, name=name, policy=policy or NodePolicy())
     return node

@@ -2,7 +2,7 @@
 
     AgentNotFound        (RuntimeError) no replica of the agent takes calls
     UnknownTask          (KeyError) no such task, or its retention is over
-    NotAsked             (RuntimeError) a task was sent more, but waits for nothing
+    NotAsked             (ValueError) a task was sent more, but waits for nothing
     ReplyGap             (RuntimeError) events of an answer are missing for good
     CallTenantMismatch   (ValueError) address, message and transport name different tenants
 
@@ -41,7 +41,7 @@ class UnknownTask(KeyError):
         self.task_id = task_id
 
 
-class NotAsked(RuntimeError):
+class NotAsked(ValueError):
     """A request with the id of a task that works and has no open question. Perhaps somebody else
     answered first.
 
