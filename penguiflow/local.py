@@ -31,6 +31,8 @@ from penguiflow.types import WM, Message, StreamChunk
 class LocalHost:
     """Host of the workers and site of the contexts of one local flow."""
 
+    shares_tasks = True
+
     def __init__(
         self,
         graph: Graph,

@@ -33,6 +33,8 @@ class Host(Protocol):
 
     registry: ModelRegistry | None
     clock: Clock
+    shares_tasks: bool
+    """Whether a task serves several runs, which must not see each other's context variables."""
     events: Events
 
     def context(self, run: Invocation) -> Context:
@@ -138,7 +140,9 @@ class Worker:
         limit, by_deadline = self._limit(message)
         run.started = host.clock.monotonic()
         try:
-            work = isolated(node.invoke(value, host.context(run), registry=host.registry))
+            work = node.invoke(value, host.context(run), registry=host.registry)
+            if host.shares_tasks:
+                work = isolated(work)
             if limit is None:
                 result = await work
             else:

@@ -36,6 +36,8 @@ class DurableHost(RemoteSupport):
     Outputs are held until the node's record is committed; the record is the edge.
     """
 
+    shares_tasks = False
+
     def __init__(
         self,
         log: Log,
