@@ -86,7 +86,9 @@ class Events:
         Raises:
             Exception: what the store raised, when the store does not fail open.
         """
-        if not self.wanted(level):
+        store = self.store
+        logged = logger.isEnabledFor(level)
+        if not (self.middlewares or store is not None or logged):
             return
         depth_in, depth_out, outgoing, maxsize = self._gauges.depths(source)
         pending, running, cancelled = self._gauges.trace_gauges(trace_id)
@@ -110,22 +112,37 @@ class Events:
             event_id=secrets.token_hex(16) if self.tenant is not None else None,
             tenant=self.tenant,
         )
-        if logger.isEnabledFor(level):
+        if logged:
             log_event(level, event_type, event.to_payload(), exc)
-        if self.store is not None:
-            await self._save(event)
+        if store is not None:
+            try:
+                await store.save_event(_stored(event))
+            except (Exception, asyncio.CancelledError) as failure:
+                if not self.store_fails_open or is_own_cancel(failure):
+                    raise
+                _report_save(event, failure)
         for middleware in self.middlewares:
             await _tell(middleware, event)
 
-    async def _save(self, event: FlowEvent) -> None:
-        assert self.store is not None  # noqa: S101 - the caller asked
-        try:
-            await self.store.save_event(StoredEvent.from_flow_event(event))
-        except (Exception, asyncio.CancelledError) as exc:
-            if not self.store_fails_open or is_own_cancel(exc):
-                raise
-            failure = {"trace_id": event.trace_id, "kind": event.event_type, "exception": repr(exc)}
-            log_event(logging.ERROR, "state_store_save_failed", failure, exc)
+
+def _stored(event: FlowEvent) -> StoredEvent:
+    """`StoredEvent.from_flow_event`, for half of its price."""
+    return StoredEvent(
+        event.trace_id,
+        event.ts,
+        event.event_type,
+        event.node_name,
+        event.node_id,
+        event.to_payload(),
+        event.event_id,
+        event.seq,
+        event.tenant,
+    )
+
+
+def _report_save(event: FlowEvent, exc: BaseException) -> None:
+    failure = {"trace_id": event.trace_id, "kind": event.event_type, "exception": repr(exc)}
+    log_event(logging.ERROR, "state_store_save_failed", failure, exc)
 
 
 async def _tell(middleware: Middleware, event: FlowEvent) -> None:
