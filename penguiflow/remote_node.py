@@ -63,21 +63,7 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
                 "it needs headers and a trace id"
             )
             raise TypeError(problem)
-        request = RemoteCallRequest(
-            message=message,
-            skill=skill,
-            agent_url=agent_url,
-            agent_card=agent_card,
-            metadata=message.meta,
-            timeout_s=_time_left(message, node.policy.timeout_s),
-            context_id=message.meta.get("remote_context_id") or message.meta.get("context_id"),
-            task_id=message.meta.get("remote_task_id"),
-            trace_id=message.trace_id,
-            tenant=message.headers.tenant,
-            deadline_s=message.deadline_s,
-            idempotency_key=_key(ctx),
-            traceparent=_traceparent(),
-        )
+        request = _request(message, ctx, skill, agent_url, agent_card, node.policy.timeout_s)
         one = RemoteCall(
             transport, request, ctx, node, streaming=streaming, record_binding=record_binding
         )
@@ -87,6 +73,33 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
 
     node = Node(call, name=name, policy=policy or NodePolicy())
     return node
+
+
+def _request(
+    message: Message,
+    ctx: Context,
+    skill: str,
+    agent_url: str,
+    agent_card: Mapping[str, Any] | None,
+    limit: float | None,
+) -> RemoteCallRequest:
+    """The call that a message asks for."""
+    meta = message.meta
+    return RemoteCallRequest(
+        message=message,
+        skill=skill,
+        agent_url=agent_url,
+        agent_card=agent_card,
+        metadata=meta,
+        timeout_s=_time_left(message, limit),
+        context_id=meta.get("remote_context_id") or meta.get("context_id"),
+        task_id=meta.get("remote_task_id"),
+        trace_id=message.trace_id,
+        tenant=message.headers.tenant,
+        deadline_s=message.deadline_s,
+        idempotency_key=_key(ctx),
+        traceparent=_traceparent(),
+    )
 
 
 def _time_left(message: Message, limit: float | None) -> float | None:

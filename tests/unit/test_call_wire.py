@@ -12,6 +12,7 @@ from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.wire_errors import EnvelopeTooNew, MalformedEnvelope
 from penguiflow.types import Headers, Message
 from penguiflow_nats.call import Position
+from penguiflow_nats.call_questions import Question, Reply, packed, question_of
 from penguiflow_nats.call_subjects import (
     BadAgentAddress,
     CallNames,
@@ -102,11 +103,21 @@ def test_a_record_of_unknown_kind_or_state_is_refused() -> None:
     for record in (
         TaskRecord(kind="pause", epoch=1),
         TaskRecord(kind=END, epoch=1, state="perhaps"),
+        TaskRecord(kind="ask", epoch=1, state="completed"),
+        TaskRecord(kind=END, epoch=1, state="input-required"),
         TaskRecord(kind=START, epoch=-1),
         TaskRecord(kind=END, epoch=1, state=COMPLETED, retain=float("nan")),
     ):
         with pytest.raises(MalformedEnvelope):
             read_record(encode(record))
+
+
+def test_a_question_is_read_from_its_record() -> None:
+    question = Question(3, msgspec.Raw(b"\xa1?"))
+    asked = TaskRecord(kind="ask", epoch=1, state="input-required", result=packed(question))
+    assert question_of(read_record(encode(asked))) == question
+    with pytest.raises(MalformedEnvelope):
+        question_of(TaskRecord(kind="ask", epoch=1, state="input-required"))
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -160,6 +171,8 @@ STRUCTS = {
     "Events": ReplyEvents,
     "Piece": Piece,
     "Record": TaskRecord,
+    "Question": Question,
+    "Reply": Reply,
 }
 
 
