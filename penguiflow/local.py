@@ -55,6 +55,7 @@ class LocalHost:
         self.canceller = LocalCancel(self)
         self.mirror = mirror
         self.failure_callbacks: list[Callable[[FlowError], None]] = []
+        self.depths = self.edges.depths
         self._owner = owner
         self.node_loops: dict[Node, NodeLoop] = {}
 
@@ -91,9 +92,6 @@ class LocalHost:
 
     def places(self, owner: Place) -> Sequence[Place]:
         return self.edges.places(owner)
-
-    def depths(self, source: Place) -> tuple[int, int, int, int]:
-        return self.edges.depths(source)
 
     async def send(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
         floes = self.edges.outgoing(owner, to)

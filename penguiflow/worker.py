@@ -132,17 +132,14 @@ class Worker:
         return self._attempt(run, message)
 
     async def _attempt(self, run: Invocation, message: Message | None) -> Outcome:
-        host, node = self._host, self.node
-        value = run.delivery.value
+        host = self._host
         if host.events.wanted(logging.DEBUG):
             await self._event("node_start", logging.DEBUG, run, latency_ms=0.0)
-        hops = hops_of(value)
+        hops = hops_of(run.delivery.value)
         limit, by_deadline = self._limit(message)
         run.started = host.clock.monotonic()
         try:
-            work = node.invoke(value, host.context(run), registry=host.registry)
-            if host.shares_tasks:
-                work = isolated(work)
+            work = self._invoke(run)
             if limit is None:
                 result = await work
             else:
@@ -164,6 +161,11 @@ class Worker:
         if run.cancelled:  # the node held on in spite of it: nothing of its result goes on
             raise asyncio.CancelledError
         return await self._succeeded(run, result, hops)
+
+    def _invoke(self, run: Invocation) -> Coroutine[Any, Any, Any]:
+        host = self._host
+        work = self.node.invoke(run.delivery.value, host.context(run), registry=host.registry)
+        return isolated(work) if host.shares_tasks else work
 
     async def _succeeded(self, run: Invocation, result: Any, hops: int | None) -> Outcome:
         host = self._host
@@ -249,7 +251,7 @@ class Worker:
     def _latency(self, run: Invocation) -> float:
         return (self._host.clock.monotonic() - run.started) * 1000.0
 
-    async def _event(
+    def _event(
         self,
         event_type: str,
         level: int,
@@ -259,8 +261,8 @@ class Worker:
         latency_ms: float | None = None,
         exc: BaseException | None = None,
         extra: dict[str, Any] | None = None,
-    ) -> None:
-        await self._host.events.emit(
+    ) -> Coroutine[Any, Any, None]:
+        return self._host.events.emit(
             event_type,
             level=level,
             source=self.node,
