@@ -25,8 +25,11 @@ async def _stored(ring: Ring) -> str:
 async def _arrived(ring: Ring, subject: str) -> bool:
     """Whether the victim's log took it. What a consumer delivers keeps its subject there, so it
     is another tenant's subject in the victim's log."""
-    await ring.settled()
-    return await ring.has(subject) or await ring.count() > 1
+
+    async def there() -> bool:
+        return await ring.has(subject) or await ring.count() > 1
+
+    return await ring.happens(there)
 
 
 async def reply_of_a_direct_get(ring: Ring) -> bool:
@@ -75,16 +78,14 @@ async def status_into_its_inbox(ring: Ring) -> bool:
     await _consumer(ring, filter_subject=f"{ring.own.log_root}.nothing")
     subject = f"$JS.API.CONSUMER.MSG.NEXT.{ring.own.log_stream}.c"
     ring.shout(subject, b'{"batch":1,"no_wait":true}', reply=inbox)
-    await ring.settled()
-    return bool(heard)
+    return await ring.hears(heard)
 
 
 async def no_responders_into_its_inbox(ring: Ring) -> bool:
     inbox = ring.victim.new_inbox()
     heard = await ring.listening(ring.victim, inbox)
     ring.shout(f"{ring.own.root}.ask.nobody", b"", reply=inbox)
-    await ring.settled()
-    return bool(heard)
+    return await ring.hears(heard)
 
 
 async def consumer_that_delivers_to_it(ring: Ring) -> bool:
@@ -98,8 +99,7 @@ async def consumer_that_delivers_to_its_clients(ring: Ring) -> bool:
     heard = await ring.listening(ring.victim, subject)
     await _consumer(ring, deliver_subject=subject)
     await _stored(ring)
-    await ring.settled()
-    return bool(heard)
+    return await ring.hears(heard)
 
 
 async def _stream(ring: Ring, **config: Any) -> Any:
@@ -115,9 +115,10 @@ async def stream_that_republishes_to_it(ring: Ring) -> bool:
 
 
 async def _holds_its_secret(ring: Ring) -> bool:
-    await ring.settled()
-    body = {"seq": 1}
-    return await ring.ask("$JS.API.DIRECT.GET.PF_acme_X", body) == {"direct": SECRET}
+    async def held() -> bool:
+        return await ring.ask("$JS.API.DIRECT.GET.PF_acme_X", {"seq": 1}) == {"direct": SECRET}
+
+    return await ring.happens(held)
 
 
 async def stream_that_mirrors_it(ring: Ring) -> bool:

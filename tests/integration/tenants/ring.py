@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from penguiflow_nats.connection import Connection
@@ -22,6 +23,10 @@ FORGED = b"forged"
 QUIET = 0.15
 """Seconds after which nothing more is expected. Longer only makes the suite slower: whatever an
 attack does has happened before the server answers the attacker's next ping."""
+
+
+PATIENCE = 5.0
+"""Seconds to wait for an attack that may succeed: mirrors need a moment to begin."""
 
 
 class Ring:
@@ -100,6 +105,24 @@ class Ring:
         await self.evil.flush()
         await asyncio.sleep(QUIET)
         await self.victim.flush()
+
+    async def happens(self, condition: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether it comes true. Where attacks do succeed, a slow machine is waited for."""
+        end = asyncio.get_running_loop().time() + (PATIENCE if self.site.shared else 0.0)
+        await self.settled()
+        while not await condition():
+            if asyncio.get_running_loop().time() >= end:
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
+    async def hears(self, heard: list[Incoming]) -> bool:
+        """Whether something is heard."""
+
+        async def any_heard() -> bool:
+            return bool(heard)
+
+        return await self.happens(any_heard)
 
     async def listening(self, who: Connection, subject: str) -> list[Incoming]:
         """Hear a subject from now on."""

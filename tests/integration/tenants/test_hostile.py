@@ -77,4 +77,7 @@ def test_the_suite_has_enough_attacks_and_the_page_lists_none_that_is_not_one() 
     names = [attack.__name__ for attack in ATTACKS]
     assert len(set(names)) == len(names) >= 25
     assert listed() <= set(names)
-    assert len(listed()) >= 10
+    page = PAGE.read_text()
+    assert f"runs {len(ATTACKS)} attacks" in page
+    assert f"| an account each, as generated | {len(ATTACKS)} | 0 |" in page
+    assert f"| {len(ATTACKS)} | {len(listed())} |" in page
