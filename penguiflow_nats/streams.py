@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from penguiflow_nats import error_codes
-from penguiflow_nats.errors import ApiError
+from penguiflow_nats.errors import ApiError, PermissionDenied
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.stream_types import SECOND, StreamConfig
 from penguiflow_nats.subjects import Names
@@ -100,6 +100,8 @@ async def ensure(jetstream: JetStream, config: StreamConfig) -> None:
     """
     try:
         await jetstream.create_stream(config)
+    except PermissionDenied:
+        pass  # who may not create it can still see whether it is there, and right
     except ApiError as error:
         if error.err_code != error_codes.STREAM_NAME_IN_USE:
             raise

@@ -72,6 +72,12 @@ async def opened_log(args: Namespace) -> AsyncIterator[tuple[PenguiFlow, JetStre
         yield flow, log
 
 
+def without_credentials(address: str) -> str:
+    """An address as it may be shown: without user and password."""
+    scheme, separator, rest = address.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 @contextmanager
 def explained(args: Namespace) -> Iterator[None]:
     """Turn what a server or a flow cannot do into what the user can.
@@ -88,7 +94,7 @@ def explained(args: Namespace) -> Iterator[None]:
         hint = "start a nats-server with JetStream, or name it by --nats or PENGUIFLOW_NATS_URL"
         raise CommandError(str(error), hint=hint) from error
     except (NatsError, LogError) as error:
-        text = f"the server at {', '.join(args.nats)} says: {error}"
+        text = f"the server at {', '.join(map(without_credentials, args.nats))} says: {error}"
         raise CommandError(text) from error
 
 
