@@ -63,7 +63,14 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
                 "it needs headers and a trace id"
             )
             raise TypeError(problem)
-        request = _request(message, ctx, skill, agent_url, agent_card, node.policy.timeout_s)
+        request = _request(
+            message,
+            ctx,
+            skill=skill,
+            agent_url=agent_url,
+            agent_card=agent_card,
+            limit=node.policy.timeout_s,
+        )
         one = RemoteCall(
             transport, request, ctx, node, streaming=streaming, record_binding=record_binding
         )
@@ -78,6 +85,7 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
 def _request(
     message: Message,
     ctx: Context,
+    *,
     skill: str,
     agent_url: str,
     agent_card: Mapping[str, Any] | None,

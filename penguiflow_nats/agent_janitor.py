@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from penguiflow.durable.wire_errors import WireError
 from penguiflow.settle import settle_entry
 from penguiflow_nats.agent_delivery import CallDelivery
+from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_subjects import CallNames, task_of
 from penguiflow_nats.call_wire import read_record
 from penguiflow_nats.connection import Connection
@@ -28,11 +30,18 @@ class Janitor:
     """Waits for each end's retention, then removes the task's request, states and events."""
 
     def __init__(
-        self, connection: Connection, jetstream: JetStream, names: CallNames, clock: ServerClock
+        self,
+        connection: Connection,
+        jetstream: JetStream,
+        names: CallNames,
+        *,
+        clock: ServerClock,
+        claims: CallClaims,
     ) -> None:
         self._jetstream = jetstream
         self._names = names
         self._clock = clock
+        self._claims = claims
         self._tasks: dict[asyncio.Task[None], CallDelivery] = {}
         self._puller = Puller(
             connection,
@@ -95,6 +104,8 @@ class Janitor:
         if record is not None and record.is_end:
             await asyncio.sleep(record.retain - self._clock.age(delivery.stored_at))
             await self.forget(record.agent, task_of(delivery.subject))
+            with contextlib.suppress(NatsError):  # it ends by its own time as well
+                await self._claims.release(record.result)
         await settle_entry(delivery)
 
     async def forget(self, agent: str, task: str) -> None:

@@ -24,6 +24,7 @@ from penguiflow_nats.agent_plain import QUEUE, PlainCalls
 from penguiflow_nats.agent_service import Endpoint, MicroService
 from penguiflow_nats.agent_skills import Skill, types_of
 from penguiflow_nats.agent_task import AgentSite, AgentTask, Settled
+from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
 from penguiflow_nats.call_subjects import CallNames, is_agent_name, task_of, task_token
 from penguiflow_nats.call_wire import CallRequest, TaskRecord, read_request
@@ -84,6 +85,7 @@ class Agent:
             names=names,
             jetstream=jetstream,
             states=TaskStates(jetstream, names),
+            claims=CallClaims(connection, names),
             clock=self._clock,
             answerer=answerer,
             answer_wait=options.answer_wait,
@@ -101,7 +103,9 @@ class Agent:
             window=options.concurrency,
             on_gone=self._gone,
         )
-        self._janitor = Janitor(connection, jetstream, names, self._clock)
+        self._janitor = Janitor(
+            connection, jetstream, names, clock=self._clock, claims=self._site.claims
+        )
         self._endpoints = {name: self._endpoint(skill) for name, skill in skills.items()}
         self._service = self._described(tenant)
         self._cancels: Subscription | None = None
@@ -117,6 +121,8 @@ class Agent:
     async def start(self, storage: CallStorage | None = None) -> None:
         """Join the agent's replicas and begin to work."""
         await ensure_call_streams(self._jetstream, self._names, storage)
+        if storage is not None:
+            self._site.claims.replicas = storage.replicas
         await self._clock.synchronise()
         config = ConsumerConfig(
             durable_name=self._names.consumer(self.name),

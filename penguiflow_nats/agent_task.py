@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +16,8 @@ from penguiflow.types import Message
 from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_delivery import CallDelivery
 from penguiflow_nats.agent_questions import Deadline, Questions
-from penguiflow_nats.agent_skills import AuthRequired, Chunk
+from penguiflow_nats.agent_skills import AuthRequired, Chunk, Rejected
+from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_questions import Dialogue, Question, packed, reply_of
 from penguiflow_nats.call_subjects import CallNames
 from penguiflow_nats.call_wire import (
@@ -27,8 +29,9 @@ from penguiflow_nats.call_wire import (
     CallRequest,
     TaskRecord,
 )
-from penguiflow_nats.errors import PayloadTooLarge
+from penguiflow_nats.errors import NatsError, PayloadTooLarge
 from penguiflow_nats.jetstream import JetStream
+from penguiflow_nats.object_errors import ObjectCorrupt, ObjectTooLarge
 from penguiflow_nats.reply_publisher import ReplyPublisher
 from penguiflow_nats.server_clock import ServerClock
 from penguiflow_nats.task_states import NOTHING, Held, StateMoved, TaskStates
@@ -46,6 +49,7 @@ class AgentSite:
     names: CallNames
     jetstream: JetStream
     states: TaskStates
+    claims: CallClaims
     clock: ServerClock
     answerer: Answerer
     answer_wait: float
@@ -141,14 +145,20 @@ class AgentTask:
         try:
             await self._claim(request)
             end = await self._answered(request)
-            if self._stopped is not None:
-                return self._stopped
-            await self._commit(end, request)
+            if self._stopped is None:
+                await self._commit(end, request)
+            settled = self._stopped or Settled.DONE
         except StateMoved as moved:
-            return _elsewhere(moved)
+            settled = _elsewhere(moved)
         finally:
             self._clean_up()
-        return Settled.DONE
+        if settled is Settled.DONE:
+            await self._release(request)
+        return settled
+
+    async def _release(self, request: CallRequest) -> None:
+        with contextlib.suppress(NatsError):  # it ends by its own time as well
+            await self._site.claims.release(request.message.payload)
 
     async def refuse(self, code: str, message: str, request: CallRequest | None = None) -> Settled:
         """End a task that cannot be worked on. Raises as `run`."""
@@ -256,7 +266,9 @@ class AgentTask:
         async def put(state: str, number: int, question: Any) -> Any:
             return await self._put(request, publisher, state, number, question)
 
-        questions, answer = Questions(put, self._answers()), self._site.answerer.answer
+        request = await self._whole(request)
+        questions = Questions(put, await self._answers())
+        answer = self._site.answerer.answer
         deadline, epoch = self._deadline, self.epoch
         while True:
             try:
@@ -270,13 +282,22 @@ class AgentTask:
                 await publisher.flush()
                 return result
 
+    async def _whole(self, request: CallRequest) -> CallRequest:
+        """The request with its message, wherever that lies."""
+        try:
+            message = await self._site.claims.output(request.message)
+        except ObjectCorrupt as error:
+            raise Rejected(str(error), code="MALFORMED") from error
+        return msgspec.structs.replace(request, message=message)
+
     # Questions
 
-    def _answers(self) -> list[tuple[str, Any]]:
+    async def _answers(self) -> list[tuple[str, Any]]:
         pairs = self._dialogue.answered
-        return [(asked.state, self._payload(answer)) for asked, answer in pairs]
+        return [(asked.state, await self._payload(answer)) for asked, answer in pairs]
 
-    def _payload(self, answer: TaskRecord) -> Any:
+    async def _payload(self, answer: TaskRecord) -> Any:
+        answer = await self._site.claims.record(answer)
         value = self._site.answerer.codec.unpack_output(reply_of(answer).message)
         return value.payload if isinstance(value, Message) else value
 
@@ -309,7 +330,7 @@ class AgentTask:
         self._waiting, self._after = None, held.sequence
         reply = reply_of(held.record)
         self._deadline.move(self._left_of(reply.budget, held.stored_at))
-        return self._payload(held.record)
+        return await self._payload(held.record)
 
     def _left_of(self, budget: float | None, since: float) -> float | None:
         return None if budget is None else budget - self._site.clock.age(since)
@@ -334,8 +355,10 @@ class AgentTask:
             await self._publisher.flush()
         end = msgspec.structs.replace(end, duration=self._loop.time() - self._began)
         try:
+            kept = await self._site.claims.check_in(self.task, end.result, keep=end.retain)
+            end = msgspec.structs.replace(end, result=kept)
             await self._site.states.advance(self.task, end, after=self._after)
-        except PayloadTooLarge as error:
+        except (PayloadTooLarge, ObjectTooLarge) as error:
             problem = (FAILED, "TOO_LARGE", f"the result is too large: {error}")
             answerer = self._site.answerer
             end = answerer.end(request, problem, epoch=self.epoch, events=end.events)

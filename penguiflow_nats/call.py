@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec import Raw
 
 from penguiflow.durable.codec import ValueCodec
@@ -14,6 +15,7 @@ from penguiflow.durable.envelope import NONE
 from penguiflow.remote_models import RemoteCallRequest
 from penguiflow_nats import error_codes
 from penguiflow_nats.agent_janitor import forget
+from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_errors import AgentNotFound, UnknownTask
 from penguiflow_nats.call_follow_up import FollowUp
 from penguiflow_nats.call_subjects import CallNames, task_token
@@ -31,6 +33,7 @@ from penguiflow_nats.errors import ApiError, NoResponders, NotConnected, Outcome
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.persist import persist
 from penguiflow_nats.reply_feed import News, ReplyFeed
+from penguiflow_nats.streams import DAY
 from penguiflow_nats.task_states import NOTHING, StateMoved, TaskStates
 
 _POLL = 0.5
@@ -40,6 +43,8 @@ _POLLS_PER_SECOND = 200
 """Looks into the stream that all calls of a transport together may take."""
 _PLAIN_LIMIT = 30.0
 """Seconds that a plain call without a timeout waits."""
+_KEEP = float(DAY)
+"""Seconds for which a large message of a call without a timeout is kept: as long as its request."""
 _NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES)
 
 
@@ -50,6 +55,7 @@ class CallSite:
     names: CallNames
     jetstream: JetStream
     states: TaskStates
+    claims: CallClaims
     codec: ValueCodec
     caller: str
     agent_wait: float | None
@@ -132,9 +138,14 @@ class Call:
         Raises:
             NotEncodable: the message cannot travel.
             NotAsked: the task was answered by others.
+            ObjectTooLarge: the message is larger than anybody would read.
             NatsError: the server is away for too long, or refuses.
         """
         wanted = self._request(request, streaming=streaming)
+        message = await self._site.claims.check_in_output(
+            self._token, wanted.message, keep=self._timeout or _KEEP
+        )
+        wanted = msgspec.structs.replace(wanted, message=message)
         data, taken = encode(wanted), False
         jetstream = self._site.jetstream
         subject = self._site.names.request(self.agent, self._token)
@@ -241,9 +252,10 @@ class Call:
         while True:
             piece = self._feed.at_hand() or await self._next()
             self._heard_anything = True
-            yield piece
             if isinstance(piece, TaskRecord):
+                yield await self._site.claims.record(piece)
                 return
+            yield piece
 
     async def _next(self) -> News:
         # There may be thousands of calls to one agent: they look seldom, and not all at once.

@@ -76,6 +76,11 @@ class CallNames:
         return f"PF_{token(self.tenant)}_REPLIES"
 
     @property
+    def calls_bucket(self) -> str:
+        """The object bucket of values that are too large for a message."""
+        return f"PF_{token(self.tenant)}_CALLS"
+
+    @property
     def calls(self) -> str:
         """Every request."""
         return f"{self.root}.call.*.*"

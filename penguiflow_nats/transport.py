@@ -21,6 +21,7 @@ from penguiflow.remote_models import (
 from penguiflow_nats.agent_janitor import forget
 from penguiflow_nats.answer import Answer, NatsStreamEvent
 from penguiflow_nats.call import Call, CallSite, Position
+from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_errors import CallTenantMismatch
 from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
 from penguiflow_nats.call_subjects import CallNames, parse_address, task_token
@@ -139,7 +140,9 @@ class NatsTransport(TaskMethods):
             return self._opened[1]
 
     async def _prepare(self, connection: Connection) -> CallSite:
-        jetstream = JetStream(connection)
+        jetstream, claims = JetStream(connection), CallClaims(connection, self._names)
+        if self._storage is not None:
+            claims.replicas = self._storage.replicas
         await persist(
             connection,
             lambda: ensure_call_streams(jetstream, self._names, self._storage),
@@ -149,6 +152,7 @@ class NatsTransport(TaskMethods):
             names=self._names,
             jetstream=jetstream,
             states=TaskStates(jetstream, self._names, limit=self._unreachable),
+            claims=claims,
             codec=self._codec,
             caller=self._caller,
             agent_wait=self._agent_wait,

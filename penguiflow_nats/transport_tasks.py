@@ -19,6 +19,7 @@ from penguiflow.remote_models import (
 )
 from penguiflow_nats.answer import Answer
 from penguiflow_nats.call import Call, CallSite
+from penguiflow_nats.call_claims import claim_of
 from penguiflow_nats.call_errors import UnknownTask
 from penguiflow_nats.call_subjects import task_of, task_token
 from penguiflow_nats.call_wire import CallRequest, TaskRecord, read_request
@@ -187,6 +188,8 @@ class TaskMethods(ABC):
         with contextlib.closing(call):
             call.open()
             record = await call.join_now()
+            if record is not None:
+                record = await site.claims.record(record)
             events = TaskEvents(task_id, agent_url, site.codec)
             yield events.first(record)
             if record is not None and record.is_end:
@@ -261,11 +264,18 @@ class TaskMethods(ABC):
         if length:
             token = task_token(task_id) if entry is None else task_of(entry.subject)
             up_to = 0 if held is None else held.sequence
-            records = [] if held is None else await site.states.history(token, up_to=up_to)
-            history = view.history(request, [each.record for each in records])[-length:]
+            found = [] if held is None else await site.states.history(token, up_to=up_to)
+            records = [await site.claims.record(each.record) for each in found]
+            if request is not None and claim_of(request.message.payload) is None:
+                history = view.history(request, records)[-length:]
+            else:  # a large message is removed as soon as the task is over
+                history = view.history(None, records)[-length:]
+        record = None if held is None else held.record
+        if record is not None and result:
+            record = await site.claims.record(record)
         return view.snapshot(
             task_id or (request.task if request is not None else ""),
-            None if held is None else held.record,
+            record,
             request,
             at=_stored_at(held, entry),
             history=history,
