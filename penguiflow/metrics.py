@@ -93,33 +93,7 @@ class FlowEvent:
 
     def to_payload(self) -> dict[str, Any]:
         """A flat dict for logs and stores."""
-        payload: dict[str, Any] = {
-            "ts": self.ts,
-            "event": self.event_type,
-            "node_name": self.node_name,
-            "node_id": self.node_id,
-            "trace_id": self.trace_id,
-            "latency_ms": self.latency_ms,
-            "q_depth_in": self.queue_depth_in,
-            "q_depth_out": self.queue_depth_out,
-            "q_depth_total": self.queue_depth,
-            "outgoing": self.outgoing_edges,
-            "queue_maxsize": self.queue_maxsize,
-            "attempt": self.attempt,
-            "trace_inflight": self.trace_inflight,
-            "trace_cancelled": self.trace_cancelled,
-        }
-        if self.trace_id is not None:
-            payload["trace_pending"] = self.trace_pending
-        if self.event_id is not None:
-            payload["event_id"] = self.event_id
-        if self.seq is not None:
-            payload["seq"] = self.seq
-        if self.tenant is not None:
-            payload["tenant"] = self.tenant
-        if self.extra:
-            payload.update(self.extra)
-        return payload
+        return payload_of(**vars(self))
 
     def metric_samples(self) -> dict[str, float]:
         """The event's numbers, for a metrics backend."""
@@ -144,6 +118,56 @@ class FlowEvent:
         tags.update({key: value for key, value in own.items() if value is not None})
         tags.update({k: str(v) for k, v in self.extra.items() if isinstance(v, _SCALARS)})
         return tags
+
+
+def payload_of(  # noqa: PLR0917 - the fields of an event in their order
+    event_type: str,
+    ts: float,
+    node_name: str | None,
+    node_id: str | None,
+    trace_id: str | None,
+    attempt: int,
+    latency_ms: float | None,
+    queue_depth_in: int,
+    queue_depth_out: int,
+    outgoing_edges: int,
+    queue_maxsize: int,
+    trace_pending: int | None,
+    trace_inflight: int,
+    trace_cancelled: bool,
+    extra: Mapping[str, Any],
+    event_id: str | None,
+    seq: int | None,
+    tenant: str | None,
+) -> dict[str, Any]:
+    """The payload of the event with these fields, without the event."""
+    payload: dict[str, Any] = {
+        "ts": ts,
+        "event": event_type,
+        "node_name": node_name,
+        "node_id": node_id,
+        "trace_id": trace_id,
+        "latency_ms": latency_ms,
+        "q_depth_in": queue_depth_in,
+        "q_depth_out": queue_depth_out,
+        "q_depth_total": queue_depth_in + queue_depth_out,
+        "outgoing": outgoing_edges,
+        "queue_maxsize": queue_maxsize,
+        "attempt": attempt,
+        "trace_inflight": trace_inflight,
+        "trace_cancelled": trace_cancelled,
+    }
+    if trace_id is not None:
+        payload["trace_pending"] = trace_pending
+    if event_id is not None:
+        payload["event_id"] = event_id
+    if seq is not None:
+        payload["seq"] = seq
+    if tenant is not None:
+        payload["tenant"] = tenant
+    if extra:
+        payload.update(extra)
+    return payload
 
 
 __all__ = ["FlowEvent"]
