@@ -208,7 +208,7 @@ SIGNATURES: Sequence[tuple[Any, str]] = [
         penguiflow.RemoteNode,
         (
             "(*, transport, skill, agent_url, name, agent_card=None, policy=None, "
-            "streaming=False, record_binding=True)"
+            "streaming=False, record_binding=True"
         ),
     ),
 ]
