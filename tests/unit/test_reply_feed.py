@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 
+from penguiflow.durable.envelope import NONE, Output
+from penguiflow_nats.call_questions import Question, Reply, packed
 from penguiflow_nats.call_subjects import CallNames
 from penguiflow_nats.call_wire import (
+    ANSWER,
+    ASK,
     COMPLETED,
     END,
+    INPUT_REQUIRED,
     START,
     Piece,
     ReplyEvents,
@@ -17,7 +22,7 @@ from penguiflow_nats.call_wire import (
     encode,
 )
 from penguiflow_nats.incoming import Incoming
-from penguiflow_nats.reply_feed import Event, ReplyFeed, Started
+from penguiflow_nats.reply_feed import Answered, Asked, Event, ReplyFeed, Started
 
 STATE = "pf.v1.default.news.t.state"
 
@@ -50,6 +55,16 @@ class Line:
         data = encode(TaskRecord(kind=START, epoch=epoch))
         self.callback(Incoming(STATE, "", data, None))
 
+    def asks(self, epoch: int, number: int, events: int, kind: str = ASK) -> None:
+        value = Question(number) if kind == ASK else Reply(number, Output(NONE, ()))
+        record = TaskRecord(
+            kind=kind, epoch=epoch, state=INPUT_REQUIRED, events=events, result=packed(value)
+        )
+        self.callback(Incoming(STATE, "", encode(record), None))
+
+    def answers(self, epoch: int, number: int) -> None:
+        self.asks(epoch, number, 0, ANSWER)
+
     def end_of(self, epoch: int, events: int) -> None:
         record = TaskRecord(kind=END, epoch=epoch, state=COMPLETED, events=events)
         self.callback(Incoming(STATE, "", encode(record), None))
@@ -74,6 +89,8 @@ async def heard(feed: ReplyFeed) -> list[Any]:
             found.append(news.piece.text)
         elif isinstance(news, Started):
             found.extend(["again"] * news.again)
+        elif isinstance(news, Asked | Answered):
+            found.append("asked" if isinstance(news, Asked) else "answered")
         else:
             return [*found, "end"]
     return found
@@ -160,3 +177,51 @@ async def test_closing_ends_what_it_holds(line: Line) -> None:
     feed = feed_of(line)
     feed.close()
     assert line.ended == 2
+
+
+# ---- questions -----------------------------------------------------------------------------------
+
+
+async def test_a_question_comes_behind_the_events_before_it(line: Line) -> None:
+    feed = feed_of(line)
+    line.start(1)
+    line.events(1, 1, "b")
+    line.asks(1, 0, 2)
+    line.events(1, 0, "a")
+    assert await heard(feed) == ["a", "b", "asked"]
+    line.answers(1, 0)
+    line.events(1, 2, "c")
+    line.asks(1, 1, 3)
+    assert await heard(feed) == ["answered", "c", "asked"]
+
+
+async def test_questions_and_answers_that_are_heard_again_are_not_given_again(line: Line) -> None:
+    feed = feed_of(line)
+    for _ in range(2):
+        line.start(1)
+        line.asks(1, 0, 0)
+        line.answers(1, 0)
+        line.asks(1, 1, 0)
+    assert await heard(feed) == ["answered", "asked"]
+    line.answers(1, 0)
+    line.asks(1, 1, 0)
+    assert await heard(feed) == []
+
+
+async def test_a_question_of_a_dead_replica_is_void_until_it_is_asked_again(line: Line) -> None:
+    feed = feed_of(line)
+    line.start(1)
+    line.asks(1, 0, 0)
+    line.start(2)
+    assert await heard(feed) == ["again"]
+    line.asks(1, 0, 0)
+    assert await heard(feed) == []
+    line.asks(2, 0, 0)
+    assert await heard(feed) == ["asked"]
+
+
+async def test_a_question_that_nobody_answered_ends_with_the_task(line: Line) -> None:
+    feed = feed_of(line, epoch=1, number=0)
+    line.asks(1, 0, 0)
+    line.end_of(1, 0)
+    assert await heard(feed) == ["end"]

@@ -69,6 +69,14 @@ async def once(message: Message, ctx: AgentContext) -> str:
     return ctx.task_id
 
 
+async def confirm(message: Message, ctx: AgentContext):
+    """Asks for two confirmations; says which process asks."""
+    yield "began"
+    first = await ctx.ask({"worker": os.getpid(), "epoch": ctx.epoch})
+    second = await ctx.ask({"worker": os.getpid(), "epoch": ctx.epoch})
+    yield Result([first, second, ctx.epoch])
+
+
 def note(payload: dict, line: str) -> None:
     path = payload.get("note")
     if path:
@@ -85,6 +93,7 @@ agent = AgentSpec(
         Skill("refuse", refuse),
         Skill("wait", wait),
         Skill("once", once),
+        Skill("confirm", confirm),
     ],
     options=AgentOptions(lease=1.0),
 )

@@ -19,9 +19,11 @@ from penguiflow.remote import (
 )
 from penguiflow_nats.agent import AgentOptions, AuthRequired, Result, Skill, serve
 from penguiflow_nats.call_errors import NotAsked
+from penguiflow_nats.discovering import DiscoveringTransport
 from penguiflow_nats.server import EmbeddedServer
 from penguiflow_nats.transport import CancelOutcome, NatsTransport
 from tests.integration.remote.calls import AGENT, eventually, message, request
+from tests.integration.remote.conftest import StartReplica
 
 
 async def transfer(message, ctx):
@@ -258,3 +260,99 @@ async def test_a_remote_node_raises_what_is_asked_and_answers_it(
         await flow.emit(message("Ada", meta={"remote_task_id": task}))
         assert await flow.fetch() == ["token", "Ada"]
         await flow.stop()
+
+
+# ---- faults --------------------------------------------------------------------------------------
+
+
+async def asked(transport: NatsTransport, payload: object) -> dict[str, int]:
+    """Send, and give what the agent asks then."""
+    snapshot = await transport.send_task(ask("confirm", payload), blocking=True)
+    assert snapshot.status.state is RemoteTaskState.INPUT_REQUIRED
+    return snapshot.status.message
+
+
+async def test_a_killed_replica_is_replaced_and_no_answer_is_asked_for_twice(
+    transport: NatsTransport, start_replica: StartReplica
+) -> None:
+    started = await asyncio.gather(start_replica(), start_replica())
+    replicas = {replica.pid: replica for replica in started}
+    first = await asked(transport, "begin")
+    second = await asked(transport, "one")
+    assert first == second
+    replicas.pop(second["worker"]).kill()
+    (left,) = replicas
+
+    async def asks_again() -> bool:
+        task = await transport.get_task(agent_url=AGENT, task_id="t")
+        return task.status.message == {"worker": left, "epoch": 2}
+
+    await eventually(asks_again)
+    assert (await transport.send(ask("confirm", "two"))).result == ["one", "two", 2]
+
+
+async def test_an_answer_to_a_replica_that_was_just_killed_counts(
+    transport: NatsTransport, start_replica: StartReplica
+) -> None:
+    started = await asyncio.gather(start_replica(), start_replica())
+    replicas = {replica.pid: replica for replica in started}
+    replicas.pop((await asked(transport, "begin"))["worker"]).kill()
+    (left,) = replicas
+    assert await asked(transport, "one") == {"worker": left, "epoch": 2}
+    assert (await transport.send(ask("confirm", "two"))).result == ["one", "two", 2]
+
+
+async def test_a_server_that_restarts_while_a_task_waits(
+    server: EmbeddedServer, transport: NatsTransport
+) -> None:
+    async with serving(server):
+        with pytest.raises(RemoteTaskAuthRequired):
+            await transport.send(ask("guarded", None))
+        await server.kill()
+        await server.start()
+        with pytest.raises(RemoteTaskInputRequired):
+            await transport.send(ask("guarded", "token"))
+        assert (await transport.send(ask("guarded", "Ada"))).result == ["token", "Ada"]
+
+
+async def test_time_stands_still_while_a_task_waits(
+    server: EmbeddedServer, transport: NatsTransport
+) -> None:
+    async with serving(server):
+        with pytest.raises(RemoteTaskAuthRequired):
+            await transport.send(request("guarded", None, task_id="t", timeout_s=1.0))
+        await asyncio.sleep(1.2)
+        with pytest.raises(RemoteTaskInputRequired):
+            await transport.send(ask("guarded", "token"))
+        assert (await transport.send(ask("guarded", "Ada"))).result == ["token", "Ada"]
+
+
+async def test_an_answer_brings_its_own_time(
+    server: EmbeddedServer, transport: NatsTransport
+) -> None:
+    async def dawdle(message, ctx):
+        await ctx.ask("?")
+        assert ctx.remaining() is not None
+        await asyncio.sleep(60)
+
+    async with serve(dawdle, server.url, agent="tester") as replica:
+        with pytest.raises(RemoteTaskInputRequired):
+            await transport.send(request("dawdle", None, task_id="t"))
+        with pytest.raises((RemoteTaskFailed, TimeoutError)):
+            await transport.send(request("dawdle", "!", task_id="t", timeout_s=0.3))
+        await eventually(lambda: replica.in_work == 0)
+        task = await transport.get_task(agent_url=AGENT, task_id="t")
+    assert task.meta is not None
+    assert task.meta["code"] == "DEADLINE_EXCEEDED"
+
+
+async def test_an_agent_found_by_its_skill_has_tasks_too(server: EmbeddedServer) -> None:
+    address = "nats://?skill=guarded"
+    async with serving(server), DiscoveringTransport(server.url) as transport:
+        call = ask("guarded", None)
+        call.agent_url = address
+        paused = await transport.send_task(call, blocking=True)
+        assert paused.agent_url == AGENT
+        (listed,) = (await transport.list_tasks(agent_url=address)).tasks
+        assert listed.status.state is RemoteTaskState.AUTH_REQUIRED
+        assert (await transport.get_task(agent_url=address, task_id="t")).task_id == "t"
