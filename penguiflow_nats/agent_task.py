@@ -228,9 +228,14 @@ class AgentTask:
             self.stop(_elsewhere(error))
 
     async def _settle_writing(self) -> None:
-        if self._writing is not None:
+        if self._writing is None:
+            return
+        try:
             self._after = await asyncio.shield(self._writing)
-            self._writing = None
+        except PayloadTooLarge:
+            self._writing = None  # a question; nothing was written
+            raise
+        self._writing = None
 
     async def _answered(self, request: CallRequest) -> TaskRecord:
         """Run the handler; gives the end to commit."""
@@ -323,11 +328,14 @@ class AgentTask:
         answered: asyncio.Future[Held] = self._loop.create_future()
         self._waiting = number, answered
         self._write(self._site.states.advance(self.task, record, after=self._after))
-        await self._settle_writing()
-        self._deadline.move(self._site.answer_wait)
-        self._pausing(self)
-        held = await answered
-        self._waiting, self._after = None, held.sequence
+        try:
+            await self._settle_writing()
+            self._deadline.move(self._site.answer_wait)
+            self._pausing(self)
+            held = await answered
+        finally:
+            self._waiting = None
+        self._after = held.sequence
         reply = reply_of(held.record)
         self._deadline.move(self._left_of(reply.budget, held.stored_at))
         return await self._payload(held.record)
@@ -353,10 +361,10 @@ class AgentTask:
         await self._settle_writing()
         if self._publisher is not None:
             await self._publisher.flush()
-        end = msgspec.structs.replace(end, duration=self._loop.time() - self._began)
+        duration = self._loop.time() - self._began
         try:
             kept = await self._site.claims.check_in(self.task, end.result, keep=end.retain)
-            end = msgspec.structs.replace(end, result=kept)
+            end = msgspec.structs.replace(end, result=kept, duration=duration)
             await self._site.states.advance(self.task, end, after=self._after)
         except (PayloadTooLarge, ObjectTooLarge) as error:
             problem = (FAILED, "TOO_LARGE", f"the result is too large: {error}")

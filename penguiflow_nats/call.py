@@ -145,7 +145,8 @@ class Call:
         message = await self._site.claims.check_in_output(
             self._token, wanted.message, keep=self._timeout or _KEEP
         )
-        wanted = msgspec.structs.replace(wanted, message=message)
+        if message is not wanted.message:
+            wanted = msgspec.structs.replace(wanted, message=message)
         data, taken = encode(wanted), False
         jetstream = self._site.jetstream
         subject = self._site.names.request(self.agent, self._token)

@@ -34,16 +34,15 @@ async def doubled(message, ctx):
     return len(message.payload) + len(await ctx.ask("more?"))
 
 
+async def bore(message, ctx):
+    await ctx.ask("x" * message.payload)
+
+
 async def shout(message, ctx):
     await ctx.emit("x" * message.payload)
 
 
-SKILLS = [
-    Skill("length", length),
-    Skill("grow", grow),
-    Skill("doubled", doubled),
-    Skill("shout", shout),
-]
+SKILLS = [Skill(each.__name__, each) for each in (length, grow, doubled, bore, shout)]
 
 
 def serving(server: EmbeddedServer, **options):
@@ -116,12 +115,13 @@ async def test_what_is_larger_than_the_limit_is_refused(
         assert not await objects(server)
 
 
-async def test_a_piece_has_to_fit_into_a_message(
-    server: EmbeddedServer, transport: NatsTransport
+@pytest.mark.parametrize("skill", ["shout", "bore"])
+async def test_a_piece_or_a_question_has_to_fit_into_a_message(
+    server: EmbeddedServer, transport: NatsTransport, skill: str
 ) -> None:
     async with serving(server):
         with pytest.raises(RemoteTaskFailed, match="TOO_LARGE"):
-            [_ async for _ in transport.stream(request("shout", 2 * MB, timeout_s=20))]
+            [_ async for _ in transport.stream(request(skill, 2 * MB, timeout_s=20))]
 
 
 async def test_a_plain_call_has_to_fit_into_a_message(server: EmbeddedServer) -> None:
