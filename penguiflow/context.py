@@ -74,11 +74,11 @@ class ChunkRequest:
         done: bool,
         meta: Mapping[str, Any] | None,
     ) -> None:
-        self.parent = parent
-        self.text = text
+        self.parent: Message = parent
+        self.text: str = text
         self.stream_id = stream_id if stream_id is not None else parent.trace_id
-        self.seq = seq
-        self.done = done
+        self.seq: int | None = seq
+        self.done: bool = done
         self.meta = dict(meta) if meta else {}
 
     def numbered(self, seq: int) -> tuple[StreamChunk, Message]:
@@ -122,8 +122,8 @@ class Context:
         run: Invocation | None = None,
     ) -> None:
         """A context of `owner`; `site` and `run` are for the workers of a flow."""
-        self.owner = owner
-        self.runtime = runtime
+        self.owner: Place = owner
+        self.runtime: Any = runtime
         self._site: Site | None = site
         self._run = run
         if site is None and isinstance(runtime, Runtime):

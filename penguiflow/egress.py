@@ -21,12 +21,12 @@ class Result:
     __slots__ = ("listed", "queue", "taken", "trace", "value")
 
     def __init__(self, value: Any, trace: Trace | None, queue: EgressQueue) -> None:
-        self.value = value
-        self.trace = trace
-        self.queue = queue
-        self.listed = False
+        self.value: Any = value
+        self.trace: Trace | None = trace
+        self.queue: EgressQueue = queue
+        self.listed: bool = False
         """Whether a plain fetch may take it."""
-        self.taken = False
+        self.taken: bool = False
 
 
 class EgressQueue:
@@ -39,7 +39,7 @@ class EgressQueue:
 
     def __init__(self, egress: Egress, maxsize: int) -> None:
         self._egress = egress
-        self.maxsize = maxsize
+        self.maxsize: int = maxsize
         self._size = 0
         self.untraced = 0
 

@@ -24,11 +24,11 @@ class Item:
     def __init__(
         self, value: Any, trace_id: str | None, trace: Trace | None, queue: EdgeQueue
     ) -> None:
-        self.value = value
-        self.trace_id = trace_id
-        self.trace = trace
+        self.value: Any = value
+        self.trace_id: str | None = trace_id
+        self.trace: Trace | None = trace
         """The live trace that counts this item; None on an edge outside a flow."""
-        self.queue = queue
+        self.queue: EdgeQueue = queue
         self.attempt = 0
         self._input_id: str | None = None
 
@@ -93,7 +93,7 @@ class EdgeQueue:
     __slots__ = ("_putters", "_size", "inbox", "maxsize")
 
     def __init__(self, maxsize: int = 0, inbox: Inbox | None = None) -> None:
-        self.maxsize = maxsize
+        self.maxsize: int = maxsize
         self.inbox = inbox if inbox is not None else Inbox(None)
         self._size = 0
         self._putters: Waiters = deque()
@@ -186,9 +186,9 @@ class Floe:
         maxsize: int,
         queue: Any = None,
     ) -> None:
-        self.source = source
-        self.target = target
-        self.maxsize = maxsize
+        self.source: Node | Endpoint = source
+        self.target: Node | Endpoint = target
+        self.maxsize: int = maxsize
         self.queue: Any = queue if queue is not None else EdgeQueue(maxsize)
 
 
@@ -208,7 +208,7 @@ class Inbox:
     __slots__ = ("_held", "deliver_again", "floes", "items", "readers", "traces", "workers")
 
     def __init__(self, traces: Traces | None) -> None:
-        self.traces = traces
+        self.traces: Traces | None = traces
         self.floes: list[Floe] = []
         self.items: deque[Item] = deque()
         self.workers: Waiters = deque()

@@ -52,13 +52,13 @@ class Invocation:
     )
 
     def __init__(self, node: Node, delivery: Delivery, task: asyncio.Task[Any]) -> None:
-        self.node = node
-        self.delivery = delivery
-        self.task = task
-        self.started = 0.0
+        self.node: Node = node
+        self.delivery: Delivery = delivery
+        self.task: asyncio.Task[Any] = task
+        self.started: float = 0.0
         self.outputs: list[Any] = []
         """What a durable node emitted and holds back until its record is committed."""
-        self.streamed_count = 0
+        self.streamed_count: int = 0
         """How many chunks a durable node has streamed in this run."""
         self.streamed: deque[asyncio.Task[None]] = deque()
         """Chunks of a durable node that are on their way."""

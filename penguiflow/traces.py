@@ -47,20 +47,20 @@ class Trace:
     )
 
     def __init__(self, trace_id: str, traces: Traces) -> None:
-        self.trace_id = trace_id
+        self.trace_id: str = trace_id
         self._traces = traces
         self.pending = 0
         """Messages queued, in work, or unread at the egress."""
         self.runs: list[Invocation] = []
         self.results: list[Result] = []
         """What nobody fetched yet, in order of arrival."""
-        self.skipped = 0
+        self.skipped: int = 0
         """How many of the first results are left over from an earlier round trip."""
-        self.readers = 0
+        self.readers: int = 0
         """Who waits for its results by its id, or has subscribed to them."""
-        self.locked = False
+        self.locked: bool = False
         """A scoped emit was made and its fetch is not done."""
-        self.cancelled = False
+        self.cancelled: bool = False
         self.streamed_hops: int | None = None
         self.event: asyncio.Event | None = None
         self.buckets: dict[Any, list[Any]] | None = None

@@ -79,7 +79,7 @@ class Worker:
     __slots__ = ("_host", "_loops", "node")
 
     def __init__(self, node: Node, host: Host) -> None:
-        self.node = node
+        self.node: Node = node
         self._host = host
         self._loops = host.loops(node)
 

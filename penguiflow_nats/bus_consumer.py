@@ -44,7 +44,7 @@ class BusDelivery:
         self._message = message
         self._puller = puller
         self._settled = False
-        self.message = content
+        self.message: BusMessage = content
 
     @property
     def envelope(self) -> BusEnvelope:

@@ -33,11 +33,11 @@ class Interest:
     __slots__ = ("callback", "kind", "nats_py", "queue", "sid", "subject")
 
     def __init__(self, subject: str, queue: str, callback: Callback, kind: type[Incoming]) -> None:
-        self.subject = subject
-        self.queue = queue
-        self.callback = callback
-        self.kind = kind
-        self.sid = b""
+        self.subject: str = subject
+        self.queue: str = queue
+        self.callback: Callback = callback
+        self.kind: type[Incoming] = kind
+        self.sid: bytes = b""
         self.nats_py: NatsPySubscription | None = None
 
 

@@ -28,10 +28,10 @@ class Subscription:
         kind: type[Incoming],
     ) -> None:
         self._all = all_of_them
-        self.subject = subject
-        self.queue = queue
-        self.callback = callback
-        self.kind = kind
+        self.subject: str = subject
+        self.queue: str = queue
+        self.callback: Callable[[Any], None] = callback
+        self.kind: type[Incoming] = kind
         self.denied = False
         self._interest: Interest | None = None
 

@@ -42,8 +42,8 @@ class Group:
     __slots__ = ("max_bytes", "max_count", "members", "total_bytes")
 
     def __init__(self, max_bytes: int, max_count: int) -> None:
-        self.max_bytes = max_bytes
-        self.max_count = max_count
+        self.max_bytes: int = max_bytes
+        self.max_count: int = max_count
         self.members: OrderedDict[str, int] = OrderedDict()
         self.total_bytes = 0
 

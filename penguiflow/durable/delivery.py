@@ -46,14 +46,14 @@ class DurableDelivery:
         hold_limit: float,
         notes: Notes,
     ) -> None:
-        self.log_delivery = log_delivery
-        self.envelope = envelope
-        self.value = value
+        self.log_delivery: LogDelivery = log_delivery
+        self.envelope: Envelope = envelope
+        self.value: Any = value
         self.trace_id: str | None = envelope.trace
-        self.input_id = input_id
-        self.share = share
+        self.input_id: str = input_id
+        self.share: str = share
         """What part of its submission this input carries."""
-        self.record_key = record_key
+        self.record_key: Key = record_key
         self.attempt = 0
         self._again = again
         self._hold_limit = hold_limit

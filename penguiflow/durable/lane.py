@@ -45,7 +45,7 @@ class Lane:
         join: DurableJoin | None = None,
     ) -> None:
         self.node = node
-        self.name = str(node.name)
+        self.name: str = str(node.name)
         self._token = host.topology.tokens[self.name]
         self._host = host
         self._codec = codec

@@ -16,7 +16,7 @@ class Line:
     __slots__ = ("is_up",)
 
     def __init__(self) -> None:
-        self.is_up = True
+        self.is_up: bool = True
 
     def check(self) -> None:
         """Raises:
@@ -52,8 +52,8 @@ class MemoryDelivery:
     __slots__ = ("_line", "_owner", "num_delivered", "stored")
 
     def __init__(self, stored: Stored, num_delivered: int, owner: Owner, line: Line) -> None:
-        self.stored = stored
-        self.num_delivered = num_delivered
+        self.stored: Stored = stored
+        self.num_delivered: int = num_delivered
         self._owner = owner
         self._line = line
 
