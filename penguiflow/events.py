@@ -39,13 +39,6 @@ class Gauges(Protocol):
         """(pending, running, cancelled) of a trace."""
 
 
-class Source(Protocol):
-    """A node or an endpoint."""
-
-    name: str | None
-    node_id: str
-
-
 class Events:
     """The delivery of events of one flow."""
 

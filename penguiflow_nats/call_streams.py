@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from penguiflow_nats.call_subjects import CallNames
 from penguiflow_nats.jetstream import JetStream
-from penguiflow_nats.stream_types import SECOND, Republish, StreamConfig
-from penguiflow_nats.streams import DAY, StreamDrift, ensure
+from penguiflow_nats.stream_types import Republish, StreamConfig
+from penguiflow_nats.streams import DAY, StreamDrift, ensure, once_per_subject, stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,36 +28,33 @@ class CallStorage:
 
 def calls_config(names: CallNames, storage: CallStorage) -> StreamConfig:
     """The requests: one message per task, a second one is refused."""
-    return StreamConfig(
-        name=names.calls_stream,
-        subjects=[names.calls],
-        description="PenguiFlow requests to agents of one tenant",
-        retention="limits",
-        discard="new",
-        max_msgs_per_subject=1,
-        discard_new_per_subject=True,
-        max_bytes=storage.calls_bytes,
-        max_age=storage.age * SECOND,
-        num_replicas=storage.replicas,
-        allow_direct=True,
+    text = "PenguiFlow requests to agents of one tenant"
+    return once_per_subject(
+        stream(
+            names.calls_stream,
+            names.calls,
+            text,
+            storage.calls_bytes,
+            storage.age,
+            storage.replicas,
+        )
     )
 
 
 def replies_config(names: CallNames, storage: CallStorage) -> StreamConfig:
     """What agents answer. Whatever is stored is told at once on the subjects of news, so that a
     caller hears committed messages only, and in the order of the stream."""
-    return StreamConfig(
-        name=names.replies_stream,
-        subjects=[names.replies],
-        description="PenguiFlow answers of agents of one tenant",
-        retention="limits",
-        discard="new",
-        max_bytes=storage.replies_bytes,
-        max_age=storage.age * SECOND,
-        num_replicas=storage.replicas,
-        allow_direct=True,
-        republish=Republish(src=names.replies, dest=names.news),
+    text = "PenguiFlow answers of agents of one tenant"
+    base = stream(
+        names.replies_stream,
+        names.replies,
+        text,
+        storage.replies_bytes,
+        storage.age,
+        storage.replicas,
     )
+    news = Republish(src=names.replies, dest=names.news)
+    return msgspec.structs.replace(base, republish=news)
 
 
 async def ensure_call_streams(

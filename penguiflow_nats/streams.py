@@ -33,55 +33,78 @@ class Storage:
     """Seconds for which streamed chunks can be read again; the oldest go first when it is full."""
 
 
-def log_config(names: Names, storage: Storage) -> StreamConfig:
-    """The log: one message per subject, a second one is refused."""
+def stream(  # noqa: PLR0917 - each is a word of the server's
+    name: str, subjects: str, description: str, max_bytes: int, age: int, replicas: int
+) -> StreamConfig:
+    """What all streams of a tenant have in common: bounded, and read from any replica.
+
+    Args:
+        name: Its name.
+        subjects: What it takes.
+        description: For whoever looks at the server.
+        max_bytes: Bytes at which it is full; writers are then refused.
+        age: Seconds after which anything is removed.
+        replicas: Copies.
+    """
     return StreamConfig(
-        name=names.log_stream,
-        subjects=[names.log_subjects],
-        description="PenguiFlow log: journal and edges of one tenant",
+        name=name,
+        subjects=[subjects],
+        description=description,
         retention="limits",
         discard="new",
-        max_msgs_per_subject=1,
-        discard_new_per_subject=True,
-        max_bytes=storage.log_bytes,
-        max_age=storage.log_age * SECOND,
-        num_replicas=storage.replicas,
+        max_bytes=max_bytes,
+        max_age=age * SECOND,
+        num_replicas=replicas,
         allow_direct=True,
-        allow_msg_ttl=True,
-        allow_atomic=True,
     )
+
+
+def once_per_subject(config: StreamConfig) -> StreamConfig:
+    """The fence: a subject takes one message, and a second one is refused."""
+    return msgspec.structs.replace(config, max_msgs_per_subject=1, discard_new_per_subject=True)
+
+
+def log_config(names: Names, storage: Storage) -> StreamConfig:
+    """The log: one message per subject, a second one is refused."""
+    text = "PenguiFlow log: journal and edges of one tenant"
+    base = stream(
+        names.log_stream,
+        names.log_subjects,
+        text,
+        storage.log_bytes,
+        storage.log_age,
+        storage.replicas,
+    )
+    return msgspec.structs.replace(once_per_subject(base), allow_msg_ttl=True, allow_atomic=True)
 
 
 def dlq_config(names: Names, storage: Storage) -> StreamConfig:
     """The dead letters: one per entry and node, however often it is buried."""
-    return StreamConfig(
-        name=names.dlq_stream,
-        subjects=[names.dlq_subjects],
-        description="PenguiFlow dead letters of one tenant",
-        retention="limits",
-        discard="new",
-        max_msgs_per_subject=1,
-        discard_new_per_subject=True,
-        max_bytes=storage.dlq_bytes,
-        max_age=storage.dlq_age * SECOND,
-        num_replicas=storage.replicas,
-        allow_direct=True,
+    text = "PenguiFlow dead letters of one tenant"
+    return once_per_subject(
+        stream(
+            names.dlq_stream,
+            names.dlq_subjects,
+            text,
+            storage.dlq_bytes,
+            storage.dlq_age,
+            storage.replicas,
+        )
     )
 
 
 def chunk_config(names: Names, storage: Storage) -> StreamConfig:
     """What is streamed of traces: many messages per subject, the oldest give way."""
-    return StreamConfig(
-        name=names.chunk_stream,
-        subjects=[names.chunk_subjects],
-        description="PenguiFlow chunks of one tenant",
-        retention="limits",
-        discard="old",
-        max_bytes=storage.chunk_bytes,
-        max_age=storage.chunk_age * SECOND,
-        num_replicas=storage.replicas,
-        allow_direct=True,
+    text = "PenguiFlow chunks of one tenant"
+    base = stream(
+        names.chunk_stream,
+        names.chunk_subjects,
+        text,
+        storage.chunk_bytes,
+        storage.chunk_age,
+        storage.replicas,
     )
+    return msgspec.structs.replace(base, discard="old")
 
 
 class StreamDrift(RuntimeError):
@@ -114,8 +137,3 @@ async def ensure(jetstream: JetStream, config: StreamConfig) -> None:
                 "correct it, or remove the stream when nothing in it is needed"
             )
             raise StreamDrift(msg)
-
-
-def encoded(config: StreamConfig) -> bytes:
-    """The configuration as the server reads it."""
-    return msgspec.json.encode(config)

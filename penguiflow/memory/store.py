@@ -69,9 +69,6 @@ class LogStore:
         self._consumers[spec.name] = consumer
         return consumer
 
-    def find_consumer(self, name: str) -> MemoryConsumer | None:
-        return self._consumers.get(name)
-
     def delete_consumer(self, name: str) -> bool:
         consumer = self._consumers.pop(name, None)
         if consumer is None:

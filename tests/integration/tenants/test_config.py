@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import nkeys
 import pytest
 
 from penguiflow import Node, NodePolicy, create
@@ -223,7 +224,6 @@ async def test_a_tenant_is_added_while_another_one_works(tmp_path: Path) -> None
 
 
 async def test_an_nkey_opens_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nkeys = pytest.importorskip("nkeys")
     seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
     (tmp_path / "seed").write_bytes(seed)
     public = nkeys.from_seed(bytearray(seed)).public_key.decode()
