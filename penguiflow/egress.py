@@ -70,7 +70,7 @@ class EgressQueue:
             else:
                 await trace.wait_for_room(lambda: not self.is_full(trace_id))
 
-    def add(self, value: Any, trace_id: str | None) -> None:
+    def add(self, value: Any, trace_id: str | None, origin: Any = None) -> None:
         """Add a result. Of a cancelled trace nothing is kept."""
         egress = self._egress
         if trace_id is None:

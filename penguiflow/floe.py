@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 class Item:
     """A message on a local edge, and the delivery of it to the node that reads the edge."""
 
-    __slots__ = ("_input_id", "attempt", "queue", "trace", "trace_id", "value")
+    __slots__ = ("_input_id", "attempt", "origin", "queue", "span", "trace", "trace_id", "value")
 
     def __init__(
-        self, value: Any, trace_id: str | None, trace: Trace | None, queue: EdgeQueue
+        self,
+        value: Any,
+        trace_id: str | None,
+        trace: Trace | None,
+        queue: EdgeQueue,
+        origin: Any = None,
     ) -> None:
         self.value: Any = value
         self.trace_id: str | None = trace_id
@@ -30,6 +35,9 @@ class Item:
         """The live trace that counts this item; None on an edge outside a flow."""
         self.queue: EdgeQueue = queue
         self.attempt = 0
+        self.origin: Any = origin
+        """What the instrument made of the run or emit that sent it."""
+        self.span: Any
         self._input_id: str | None = None
 
     @property
@@ -80,8 +88,9 @@ class Queue(Protocol):
     async def wait_for_room(self, trace_id: str | None) -> None:
         """Wait until a value of this trace has room."""
 
-    def add(self, value: Any, trace_id: str | None) -> None:
-        """Put a value on the edge, room or not, and count it for its trace."""
+    def add(self, value: Any, trace_id: str | None, origin: Any = None) -> None:
+        """Put a value on the edge, room or not, and count it for its trace; `origin` is what the
+        instrument made of the run or emit that sends it."""
 
 
 class EdgeQueue:
@@ -114,14 +123,14 @@ class EdgeQueue:
         while self.full():
             await wait_in(self._putters)
 
-    def add(self, value: Any, trace_id: str | None) -> None:
+    def add(self, value: Any, trace_id: str | None, origin: Any = None) -> None:
         inbox = self.inbox
         trace = None
         if trace_id is not None and inbox.traces is not None:
             trace = inbox.traces.open(trace_id)
             trace.pending += 1
         self._size += 1
-        inbox.items.append(Item(value, trace_id, trace, self))
+        inbox.items.append(Item(value, trace_id, trace, self, origin))
         if inbox.workers:
             wake(inbox.workers)
         if inbox.readers:

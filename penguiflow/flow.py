@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -23,6 +24,7 @@ from penguiflow.registry import ModelRegistry
 from penguiflow.remote_support import RemoteSupport
 from penguiflow.state.models import StoredEvent
 from penguiflow.state.protocols import StateStore
+from penguiflow.telemetry.instrument import FlowPlace, Instrument
 from penguiflow.types import Message, StreamChunk
 
 DEFAULT_QUEUE_MAXSIZE = 64
@@ -42,6 +44,7 @@ class PenguiFlow(RemoteSupport):
         state_store: Keeps FlowEvents and remote bindings. In process it fails open.
         message_bus: Is told of every message on an edge. It only observes and fails open.
         name: Identifies a durable flow; by default a digest of its graph does.
+        telemetry: Observes the flow, in this process and in workers that host it.
         version: Apart from other versions of the same name on the same server.
 
     Raises:
@@ -60,6 +63,7 @@ class PenguiFlow(RemoteSupport):
         name: str | None = None,
         version: str = "1",
         clock: Clock = SYSTEM_CLOCK,
+        telemetry: Instrument | None = None,
     ) -> None:
         self.graph = Graph(adjacencies)
         if not allow_cycles:
@@ -80,7 +84,7 @@ class PenguiFlow(RemoteSupport):
             self._host, clock=clock, store=state_store, middlewares=list(middlewares or [])
         )
         self._host.events = events
-        super().__init__(events)
+        super().__init__(events, telemetry=telemetry)
         self._unread_limit = max(_UNREAD_LIMIT, 4 * queue_maxsize) if queue_maxsize > 0 else inf
         self._draining = False
 
@@ -118,6 +122,9 @@ class PenguiFlow(RemoteSupport):
         asyncio.get_running_loop()
         if registry is not None:
             self.check_registry(registry)
+        telemetry, place = self.telemetry, FlowPlace(flow=self.name or "flow")
+        self._host.telemetry = telemetry
+        self._host.instrument = None if telemetry is None else telemetry.flow(place)
         self._host.start(registry)
 
     def check_registry(self, registry: ModelRegistry) -> None:
@@ -289,7 +296,10 @@ class PenguiFlow(RemoteSupport):
             RuntimeError: the flow is not running.
         """
         self._require_running()
-        return await self._host.canceller.start(trace_id)
+        canceller, instrument = self._host.canceller, self._host.instrument
+        if instrument is not None:
+            return await instrument.cancelling(trace_id, partial(canceller.start, trace_id))
+        return await canceller.start(trace_id)
 
     def subscribe(self, trace_id: str) -> AbstractContextManager[None]:
         """Within the context, every result of the trace is kept for `fetch(trace_id=...)`.
@@ -341,6 +351,7 @@ def create(
     name: str | None = None,
     version: str = "1",
     clock: Clock = SYSTEM_CLOCK,
+    telemetry: Instrument | None = None,
 ) -> PenguiFlow:
     """A flow from `node.to(successors)`, one per node; the options are those of `PenguiFlow`."""
     return PenguiFlow(
@@ -354,6 +365,7 @@ def create(
         name=name,
         version=version,
         clock=clock,
+        telemetry=telemetry,
     )
 
 

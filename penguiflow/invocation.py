@@ -19,6 +19,8 @@ class Delivery(Protocol):
     trace_id: str | None
     attempt: int
     """How many attempts were made before, from 0."""
+    span: Any
+    """What the instrument made of the current run; unset where there is no instrument."""
 
     @property
     def input_id(self) -> str:

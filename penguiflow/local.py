@@ -24,6 +24,7 @@ from penguiflow.node import Node
 from penguiflow.node_loop import NodeLoop
 from penguiflow.registry import ModelRegistry
 from penguiflow.round_trip import RoundTrips
+from penguiflow.telemetry.instrument import FlowInstrument, Instrument, NodeInstrument
 from penguiflow.traces import Traces
 from penguiflow.types import WM, Message, StreamChunk
 
@@ -57,6 +58,8 @@ class LocalHost:
         self.failure_callbacks: list[Callable[[FlowError], None]] = []
         self.depths = self.edges.depths
         self._owner = owner
+        self.telemetry: Instrument | None = None
+        self.instrument: FlowInstrument | None = None
         self.node_loops: dict[Node, NodeLoop] = {}
 
     # Life
@@ -100,10 +103,11 @@ class LocalHost:
     def send_nowait(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
         trace_id = _trace_of(value, run)
         floes = self.edges.outgoing(owner, to)
+        origin = None if self.instrument is None else self._origin_of(run, trace_id)
         if any(floe.queue.is_full(trace_id) for floe in floes):
             raise asyncio.QueueFull
         for floe in floes:
-            floe.queue.add(value, trace_id)
+            floe.queue.add(value, trace_id, origin)
             if self.mirror is not None:
                 self.mirror.publish_soon(floe, value, trace_id)
 
@@ -122,6 +126,7 @@ class LocalHost:
         it is not lost, and the node does not run again for it.
         """
         mirror = self.mirror
+        origin = None if self.instrument is None else self._origin_of(run, trace_id)
         for floe in floes:
             queue = floe.queue
             if mirror is not None or queue.is_full(trace_id):
@@ -131,7 +136,13 @@ class LocalHost:
                     if run is None or run.cancelled or not ends_run:
                         raise
                     run.interrupted = True
-            queue.add(value, trace_id)
+            queue.add(value, trace_id, origin)
+
+    def _origin_of(self, run: Invocation | None, trace_id: str | None) -> Any:
+        """What the instrument made of the run that sends, or makes of an emit from outside."""
+        if run is not None:
+            return run.delivery.span
+        return None if self.instrument is None else self.instrument.emitted(trace_id)
 
     async def _before(
         self, run: Invocation | None, floe: Floe, value: Any, trace_id: str | None
@@ -207,6 +218,13 @@ class LocalHost:
 
     def loops(self, node: Node) -> bool:
         return node in self.graph.successors[node]
+
+    def probe(self, node: Node) -> NodeInstrument | None:
+        return None if self.instrument is None else self.instrument.node(str(node.name))
+
+    def origin(self, run: Invocation) -> Any:
+        item = run.delivery
+        return item.origin if isinstance(item, Item) else None
 
     def is_cancelled(self, trace_id: str | None) -> bool:
         return self.traces.is_cancelled(trace_id)

@@ -18,8 +18,8 @@ class LocalCancel:
     def __init__(self, host: LocalHost) -> None:
         self._host = host
 
-    async def start(self, trace_id: str) -> bool:
-        """Cancel a trace; does not wait for its end.
+    async def start(self, trace_id: str, by: str | None = None) -> bool:
+        """Cancel a trace; does not wait for its end. `by` is the cancel's W3C trace context.
 
         Returns:
             False when nothing of the trace is queued, running or unread.
@@ -42,6 +42,8 @@ class LocalCancel:
             trace_id=trace_id,
             extra={"pending": trace.pending},
         )
+        if host.instrument is not None:
+            host.instrument.cancelled_by([run.delivery.span for run in trace.runs], by)
         for run in list(trace.runs):
             run.cancel()
         await self._drop(trace)

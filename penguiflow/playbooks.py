@@ -39,6 +39,7 @@ async def call_playbook(
     flow, registry = playbook()
     failures: asyncio.Queue[FlowError] = asyncio.Queue()
     flow.on_failure(failures.put_nowait)
+    flow.telemetry = flow.telemetry or getattr(runtime, "telemetry", None)
     flow.run(registry=registry)
     try:
         async with asyncio.timeout(timeout):

@@ -19,6 +19,8 @@ from penguiflow.remote_models import (
 from penguiflow.remote_report import CallReport
 from penguiflow.remote_tasks import MintsTaskIds, RemoteTaskFailed
 from penguiflow.state.models import RemoteBinding
+from penguiflow.telemetry.calls import tell
+from penguiflow.telemetry.instrument import CallInstrument
 
 if TYPE_CHECKING:
     from penguiflow.context import Context
@@ -65,6 +67,9 @@ class RemoteCall:
         self._binding: RemoteBinding | None = None
         self._learned = asyncio.Event()
         self._cancel_reason = "trace_cancel"
+        telemetry = getattr(runtime, "telemetry", None)
+        self._probe: CallInstrument | None = None if telemetry is None else telemetry.calls()
+        self._span: Any = None
 
     async def run(self) -> Any:
         """Call, and give the result.
@@ -74,6 +79,20 @@ class RemoteCall:
             Exception: what the transport raised; the remote task is cancelled unless it has
                 ended, or waits for input or credentials.
         """
+        probe = self._probe
+        if probe is None:
+            return await self._run()
+        self._span = probe.begin(self._request, streaming=self._streaming)
+        ended: BaseException | None = None
+        try:
+            return await self._run()
+        except BaseException as error:
+            ended = error
+            raise
+        finally:
+            probe.end(self._span, ended)
+
+    async def _run(self) -> Any:
         await self._report.started()
         try:
             await self._mint()
@@ -144,6 +163,7 @@ class RemoteCall:
         try:
             async for event in events:
                 await self._learn(event.task_id, event.context_id)
+                tell(self._probe, self._span, event)
                 if event.text is not None:
                     await self._report.text(event)
                     await self._context.emit_chunk(
@@ -224,6 +244,8 @@ class RemoteCall:
             await outlast(asyncio.ensure_future(self._cancel(reason, self._task_id)))
 
     async def _cancel(self, reason: str, task_id: str) -> None:
+        if self._probe is not None:
+            self._probe.cancelled(self._span, reason)
         started = SYSTEM_CLOCK.monotonic()
         problem: Exception | None = None
         try:

@@ -56,6 +56,7 @@ class RemoteCallRequest:
     """Equal for every try of the same call; a transport starts one remote task per key."""
     traceparent: str | None = None
     """The W3C trace context of the caller's span."""
+    tracestate: str | None = None
 
 
 @dataclass

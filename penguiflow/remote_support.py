@@ -10,13 +10,16 @@ from typing import Any
 from penguiflow.events import Events, log_event
 from penguiflow.node import Node
 from penguiflow.state.models import RemoteBinding
+from penguiflow.telemetry.instrument import Instrument
 
 
 class RemoteSupport:
     """Bindings, remote events, and tasks that end with the runtime."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, *, telemetry: Instrument | None = None) -> None:
         self.events = events
+        self.telemetry = telemetry
+        """Observes what runs here."""
         self._external: dict[asyncio.Future[Any], str] = {}
 
     async def save_remote_binding(self, binding: RemoteBinding) -> None:

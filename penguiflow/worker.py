@@ -26,6 +26,7 @@ from penguiflow.types import Message
 
 if TYPE_CHECKING:
     from penguiflow.context import Context
+    from penguiflow.telemetry.instrument import NodeInstrument
 
 
 class Host(Protocol):
@@ -42,6 +43,12 @@ class Host(Protocol):
 
     def loops(self, node: Node) -> bool:
         """Whether the node has an edge to itself."""
+
+    def probe(self, node: Node) -> NodeInstrument | None:
+        """What the runs of the node are told to."""
+
+    def origin(self, run: Invocation) -> Any:
+        """The span that the input of the run comes from, when the delivery does not say."""
 
     def is_cancelled(self, trace_id: str | None) -> bool:
         """Whether the trace is cancelled."""
@@ -76,12 +83,13 @@ _HAND_BACK_LATER = Outcome(Settlement.HAND_BACK, delay=1.0)
 class Worker:
     """Runs the deliveries of one node."""
 
-    __slots__ = ("_host", "_loops", "node")
+    __slots__ = ("_host", "_loops", "_probe", "node")
 
     def __init__(self, node: Node, host: Host) -> None:
         self.node: Node = node
         self._host = host
         self._loops = host.loops(node)
+        self._probe = host.probe(node)
 
     async def process(self, delivery: Delivery, task: asyncio.Task[Any]) -> None:
         """One attempt for one delivery, up to its settlement.
@@ -90,8 +98,11 @@ class Worker:
         returns; a cancel of the task itself hands the delivery back and is raised on.
         """
         run = Invocation(self.node, delivery, task)
-        host = self._host
+        host, probe = self._host, self._probe
+        outcome: Outcome | None = None
         host.begin(run)
+        if probe is not None:
+            delivery.span = probe.begin(delivery, host.origin(run))
         try:
             try:
                 outcome = await self._run(run)
@@ -107,6 +118,8 @@ class Worker:
             await settle(delivery, outcome)
         finally:
             run.close()
+            if probe is not None:
+                probe.end(delivery.span, outcome)
             await host.end(run)
         if run.interrupted:
             raise asyncio.CancelledError
@@ -165,6 +178,8 @@ class Worker:
     def _invoke(self, run: Invocation) -> Coroutine[Any, Any, Any]:
         host = self._host
         work = self.node.invoke(run.delivery.value, host.context(run), registry=host.registry)
+        if self._probe is not None:
+            work = self._probe.within(run.delivery.span, work)
         return isolated(work) if host.shares_tasks else work
 
     async def _succeeded(self, run: Invocation, result: Any, hops: int | None) -> Outcome:
@@ -262,6 +277,9 @@ class Worker:
         exc: BaseException | None = None,
         extra: dict[str, Any] | None = None,
     ) -> Coroutine[Any, Any, None]:
+        if self._probe is not None:
+            told = self._probe.event(run.delivery.span, event_type, exc, extra)
+            extra = dict(told) if told is not None else None
         return self._host.events.emit(
             event_type,
             level=level,

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.agent_options import AgentOptions
 from penguiflow_nats.agent_replica import Agent
 from penguiflow_nats.agent_skills import (
@@ -40,6 +41,7 @@ async def serve(
     types: Iterable[type] = (),
     registry: ModelRegistry | None = None,
     storage: CallStorage | None = None,
+    telemetry: Instrument | None = None,
 ) -> AsyncIterator[Agent]:
     """Be a replica of an agent here, until the block ends; then drain.
 
@@ -58,6 +60,7 @@ async def serve(
         types: More types that messages and results may hold.
         registry: The models of nodes that validate, when flows are served.
         storage: How much the streams hold and how safely, if they have to be created.
+        telemetry: Observes the calls that are answered here.
 
     Raises:
         BadHandler: a skill has no handler that can be served.
@@ -75,6 +78,7 @@ async def serve(
             options=chosen,
             types=types,
             registry=registry,
+            telemetry=telemetry,
         )
         await replica.start(storage)
         try:

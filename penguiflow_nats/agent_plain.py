@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from contextvars import Context
 
 from msgspec import Raw
 
 from penguiflow.durable.wire_errors import WireError
+from penguiflow.telemetry.instrument import AgentInstrument
 from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_questions import Deadline
 from penguiflow_nats.agent_skills import Chunk
+from penguiflow_nats.agent_span import begin, end
 from penguiflow_nats.call_subjects import CallNames, task_token
 from penguiflow_nats.call_wire import (
     FAILED,
@@ -43,12 +46,14 @@ class PlainCalls:
         *,
         limit: int,
         counted: Counted,
+        probe: AgentInstrument | None = None,
     ) -> None:
         self._connection = connection
         self._names = names
         self._answerer = answerer
         self._limit = limit
         self._counted = counted
+        self._probe = probe
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
 
@@ -98,21 +103,31 @@ class PlainCalls:
         self._reply(reply, self._answerer.end(request, (REJECTED, code, text), epoch=0))
 
     async def _work(self, request: CallRequest, reply: str) -> None:
-        loop = asyncio.get_running_loop()
+        loop, probe, ended = asyncio.get_running_loop(), self._probe, None
         began = loop.time()
-        answering = loop.create_task(self._answer(request))
+        span = None if probe is None else begin(probe, request, attempt=1)
+        try:
+            context = None if probe is None else probe.context(span)
+            ended = await self._ended(request, context)
+        finally:
+            if probe is not None:
+                end(probe, span, ended)
+        self._reply(reply, ended)
+        self._counted(request.skill, loop.time() - began, ended)
+
+    async def _ended(self, request: CallRequest, context: Context | None) -> TaskRecord:
+        """How the handler ended."""
+        answer = self._answer(request)
+        answering = asyncio.get_running_loop().create_task(answer, context=context)
         try:
             await asyncio.wait({answering}, timeout=request.budget)
         finally:
             if not answering.done():
                 answering.cancel()
         if answering.done():
-            end = self._answerer.outcome(request, answering, epoch=0, events=0)
-        else:
-            problem = (FAILED, "DEADLINE_EXCEEDED", "the time of the call is up")
-            end = self._answerer.end(request, problem, epoch=0)
-        self._reply(reply, end)
-        self._counted(request.skill, loop.time() - began, end)
+            return self._answerer.outcome(request, answering, epoch=0, events=0)
+        problem = (FAILED, "DEADLINE_EXCEEDED", "the time of the call is up")
+        return self._answerer.end(request, problem, epoch=0)
 
     async def _answer(self, request: CallRequest) -> Raw:
         token = task_token(request.task)

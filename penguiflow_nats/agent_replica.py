@@ -15,6 +15,7 @@ from penguiflow.durable.wire_errors import EnvelopeTooNew, MalformedEnvelope, Wi
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow.settle import settle_entry
+from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_delivery import CallDelivery
 from penguiflow_nats.agent_flow import FlowHandler
@@ -23,6 +24,7 @@ from penguiflow_nats.agent_options import AgentOptions
 from penguiflow_nats.agent_plain import QUEUE, PlainCalls
 from penguiflow_nats.agent_service import Endpoint, MicroService
 from penguiflow_nats.agent_skills import Skill, types_of
+from penguiflow_nats.agent_span import begin, end
 from penguiflow_nats.agent_task import AgentSite, AgentTask, Settled
 from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
@@ -61,6 +63,7 @@ class Agent:
         options: AgentOptions,
         types: Iterable[type] = (),
         registry: ModelRegistry | None = None,
+        telemetry: Instrument | None = None,
     ) -> None:
         if not is_agent_name(agent):
             msg = f"{agent!r} is no name of an agent: use letters, digits, '_' and '-', at most 64"
@@ -72,6 +75,9 @@ class Agent:
         self._names = names = CallNames(tenant)
         self._jetstream = jetstream = JetStream(connection)
         self._clock = ServerClock(connection, names.calls_stream)
+        probe = None
+        if telemetry is not None:
+            probe = telemetry.agent(agent, tenant=tenant, instance=self.id)
         self._flows = _flow_handlers(skills, registry)
         answerer = Answerer(
             agent=agent,
@@ -89,9 +95,11 @@ class Agent:
             clock=self._clock,
             answerer=answerer,
             answer_wait=options.answer_wait,
+            probe=probe,
         )
+        limit = options.plain_concurrency
         self._plain = PlainCalls(
-            connection, names, answerer, limit=options.plain_concurrency, counted=self._count
+            connection, names, answerer, limit=limit, counted=self._count, probe=probe
         )
         self._running: dict[str, AgentTask] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -266,7 +274,17 @@ class Agent:
             times = self.options.max_deliveries
             detail = f"delivered {times} times and never ended; it may end its process"
             return await task.refuse("POISON", detail, request)
-        return await task.run(request)
+        return await self._observed(task, request)
+
+    async def _observed(self, task: AgentTask, request: CallRequest) -> Settled:
+        probe = self._site.probe
+        if probe is None:
+            return await task.run(request)
+        task.span = begin(probe, request, attempt=task.delivery.num_delivered)
+        try:
+            return await task.run(request)
+        finally:
+            end(probe, task.span, task.end or task.ended_elsewhere)
 
     def _objection(self, request: CallRequest, token: str) -> str | None:
         """Whether the request says something else than its subject."""

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from penguiflow.telemetry.instrument import AgentInstrument
 from penguiflow.types import Message
 from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_delivery import CallDelivery
@@ -54,6 +55,7 @@ class AgentSite:
     answerer: Answerer
     answer_wait: float
     """Seconds that a task waits for the answer to a question."""
+    probe: AgentInstrument | None = None
 
 
 class Settled(Enum):
@@ -84,6 +86,8 @@ class AgentTask:
         self.skill = ""
         self.end: TaskRecord | None = None
         """How it ended, when it did here."""
+        self.ended_elsewhere: TaskRecord | None = None
+        self.span: Any = None
         self._site = site
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
@@ -118,6 +122,7 @@ class AgentTask:
         """This is the task's newest record: take an answer; stop if somebody else wrote it."""
         record = held.record
         if record.is_end:
+            self.ended_elsewhere = record
             self.stop(Settled.DONE)
         elif record.epoch > self.epoch:
             self.stop(Settled.LEAVE)
@@ -245,7 +250,10 @@ class AgentTask:
             return answerer.end(request, late, epoch=self.epoch)
         self._deadline.move(left)
         self._publisher = publisher = self._new_publisher()
-        self._work = self._loop.create_task(self._work_on(request, publisher))
+        probe = self._site.probe
+        context = None if probe is None else probe.context(self.span)
+        work = self._work_on(request, publisher)
+        self._work = self._loop.create_task(work, context=context)
         timer = self._loop.call_later(_START_AFTER, self._announce_soon, request)
         try:
             ends: set[asyncio.Future[Any]] = {self._work, self._deadline.reached}

@@ -191,6 +191,7 @@ class Call:
             caller=self._site.caller,
             idempotency_key=request.idempotency_key or "",
             traceparent=request.traceparent,
+            tracestate=request.tracestate,
         )
 
     async def ask(self, request: RemoteCallRequest) -> TaskRecord:

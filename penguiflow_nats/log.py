@@ -73,6 +73,7 @@ class JetStreamLog:
 
     def __init__(self, connection: Connection, *, tenant: str = "default", flow: str) -> None:
         self.tenant = tenant
+        self.system = "nats"
         self.flow = flow
         self.names = Names(tenant, flow)
         self.connection = connection

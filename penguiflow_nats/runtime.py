@@ -15,6 +15,7 @@ from penguiflow.durable.topology import flow_token
 from penguiflow.durable.worker import DEFAULT_MAX_DELIVERIES, DurableWorker
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.dead_letters import NatsDeadLetters
 from penguiflow_nats.log import JetStreamLog
@@ -58,6 +59,7 @@ async def worker(
     retention: float | None = 900.0,
     storage: Storage | None = None,
     on_gone: Callable[[str, str], None] | None = None,
+    telemetry: Instrument | None = None,
 ) -> AsyncIterator[DurableWorker]:
     """Host all or some nodes of a flow here, until the block ends; then drain.
 
@@ -75,6 +77,7 @@ async def worker(
             audits; None never removes any here.
         storage: How much the streams hold and how safely, if they have to be created.
         on_gone: Called with (node, reason) when somebody deleted a consumer of this flow.
+        telemetry: Observes what is done here; by default what the flow was given.
 
     Raises:
         FlowNotDurable: a node uses something that cannot be spread over workers.
@@ -94,6 +97,7 @@ async def worker(
             lease=lease,
             max_deliveries=max_deliveries,
             on_gone=on_gone,
+            telemetry=telemetry,
         )
         keeper = Keeper(log, clock=SYSTEM_CLOCK, retention=retention or 0.0)
         await hosted.start()
@@ -114,8 +118,11 @@ async def client(
     tenant: str = "default",
     registry: ModelRegistry | None = None,
     storage: Storage | None = None,
+    telemetry: Instrument | None = None,
 ) -> AsyncIterator[DurableClient]:
     """A client of the flow's workers: submits, fetches, streams, cancels.
+
+    `telemetry` observes that; by default what the flow was given.
 
     Raises:
         FlowNotDurable: the flow cannot be spread over workers.
@@ -124,5 +131,7 @@ async def client(
     async with connected(server) as connection:
         name = flow_token(flow.graph, flow.name, flow.version)
         log = await JetStreamLog.open(connection, tenant=tenant, flow=name, storage=storage)
-        async with DurableClient(flow, log, registry=registry) as opened:
+        async with DurableClient(
+            flow, log, registry=registry, telemetry=telemetry or flow.telemetry
+        ) as opened:
             yield opened

@@ -18,6 +18,8 @@ from penguiflow.remote_models import (
     RemoteCallRequest,
     RemoteCallResult,
 )
+from penguiflow.telemetry.calls import observed, tell
+from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.agent_janitor import forget
 from penguiflow_nats.answer import Answer, NatsStreamEvent
 from penguiflow_nats.call import Call, CallSite, Position
@@ -79,6 +81,8 @@ class NatsTransport(TaskMethods):
         unreachable: Seconds for which the server may be away while a call is made.
         idle_timeout: Longest silence of an agent in seconds; None for any.
         storage: How much the streams hold and how safely, if they have to be created.
+        telemetry: Observes the calls that carry no trace context; those that do are observed by
+            whoever made them, such as a remote node.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class NatsTransport(TaskMethods):
         unreachable: float = 10.0,
         idle_timeout: float | None = None,
         storage: CallStorage | None = None,
+        telemetry: Instrument | None = None,
     ) -> None:
         self.tenant = tenant
         self.durable = durable
@@ -104,6 +109,7 @@ class NatsTransport(TaskMethods):
         self._unreachable = unreachable
         self._idle_timeout = idle_timeout
         self._storage = storage
+        self._probe = None if telemetry is None else telemetry.calls()
         self._caller = secrets.token_hex(8)
         self._stack = contextlib.AsyncExitStack()
         self._opened: tuple[asyncio.AbstractEventLoop, CallSite] | None = None
@@ -175,6 +181,10 @@ class NatsTransport(TaskMethods):
             NatsError: the server is away for too long, or refuses.
             WireError: message or result cannot travel.
         """
+        with observed(self._probe, request, streaming=False) as (carrying, _):
+            return await self._send(carrying)
+
+    async def _send(self, request: RemoteCallRequest) -> RemoteCallResult:
         call = await self._call(request)
         answer = Answer(call, request.agent_url, self._codec)
         with contextlib.closing(call):
@@ -198,6 +208,14 @@ class NatsTransport(TaskMethods):
             Exception: as `send`.
             ReplyGap: events are missing for good.
         """
+        with observed(self._probe, request, streaming=True) as (carrying, span):
+            events = self._stream(carrying)
+            async with aclosing(events):
+                async for event in events:
+                    tell(self._probe, span, event)
+                    yield event
+
+    async def _stream(self, request: RemoteCallRequest) -> AsyncGenerator[NatsStreamEvent, None]:
         call = await self._call(request)
         with contextlib.closing(call):
             call.open()

@@ -9,6 +9,7 @@ cancel came too late and the end marker says so.
 from __future__ import annotations
 
 import contextlib
+import re
 
 import msgspec
 
@@ -19,11 +20,24 @@ from penguiflow.durable.tokens import trace_token
 from penguiflow.durable.topology import cancel_key, end_key, everything
 
 CANCEL_TOPIC = "cancel"
-"""The broadcast that tells every worker at once; its data is the trace id."""
+"""The broadcast that tells every worker at once; its data is what `announced` reads."""
+
+_TRACED = re.compile(r"(.*)\0(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})", re.DOTALL)
 
 
-async def cancel_trace(log: Log, trace_id: str, *, client: str, now: float) -> bool:
+def announced(data: bytes) -> tuple[str, str | None]:
+    """The trace id in a broadcast, and the W3C trace context of the cancel, if it has one."""
+    text = data.decode("utf-8", "replace")
+    traced = _TRACED.fullmatch(text)
+    return (text, None) if traced is None else (traced[1], traced[2])
+
+
+async def cancel_trace(
+    log: Log, trace_id: str, *, client: str, now: float, traceparent: str | None = None
+) -> bool:
     """Cancel a trace. A call that was cut off is completed by the next one.
+
+    `traceparent` is the W3C trace context of the cancel.
 
     Returns:
         Whether the trace is cancelled; False when it is not known or has ended otherwise.
@@ -43,10 +57,12 @@ async def cancel_trace(log: Log, trace_id: str, *, client: str, now: float) -> b
         outcome=CANCELLED,
         client=client,
         submitted=now,
+        traceparent=traceparent,
     )
     with contextlib.suppress(AlreadyCommitted):
         await log.append(cancel_key(trace), encode(marker))
-    log.broadcast(CANCEL_TOPIC, trace_id.encode())
+    text = trace_id if traceparent is None else f"{trace_id}\0{traceparent}"
+    log.broadcast(CANCEL_TOPIC, text.encode())
     outcome = await _remove(log, trace)
     with contextlib.suppress(AlreadyCommitted):
         await log.append(end_key(trace), encode(msgspec.structs.replace(marker, outcome=outcome)))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,6 +35,7 @@ from penguiflow.errors import FlowError, TraceCancelled
 from penguiflow.floe import trace_of
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.telemetry.instrument import Append, FlowPlace, Instrument
 from penguiflow.types import Message, StreamChunk, new_trace_id
 
 _POLL = 2.0
@@ -56,6 +57,7 @@ class DurableClient:
         flow: The same flow that the workers run.
         log: The log of the flow's tenant.
         registry: The models of nodes that validate, to know the types of results.
+        telemetry: Observes what is submitted and cancelled here.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class DurableClient:
         *,
         registry: ModelRegistry | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        telemetry: Instrument | None = None,
     ) -> None:
         check_durable(flow.graph)
         self.id = secrets.token_hex(8)
@@ -72,6 +75,8 @@ class DurableClient:
         self.topology = Topology(flow.graph)
         self.codec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
         self._clock = clock
+        place = FlowPlace(flow=log.flow, instance=self.id, tenant=log.tenant, system=log.system)
+        self._probe = None if telemetry is None else telemetry.flow(place)
         self._waiting = Waiting()
         self._read_upto: OrderedDict[str, int] = OrderedDict()
         self._submitted: OrderedDict[str, None] = OrderedDict()
@@ -155,8 +160,11 @@ class DurableClient:
             budget=None if deadline is None else deadline - now,
         )
         # Committed already: our own earlier try, or the same idempotency key.
+        append: Append = self.log.append
+        if self._probe is not None:
+            append, envelope = self._probe.emitting(envelope, append)
         with contextlib.suppress(AlreadyCommitted):
-            await self.log.append(key, encode(envelope), absent=end_key(key.trace))
+            await append(key, encode(envelope), absent=end_key(key.trace))
         _remember(self._submitted, key.trace, None)
         return trace_id
 
@@ -305,7 +313,14 @@ class DurableClient:
         Raises:
             LogError: the log does not answer; a repeated call goes on.
         """
-        return await cancel_trace(self.log, trace_id, client=self.id, now=self._clock.now())
+
+        def cancel(traceparent: str | None = None) -> Coroutine[Any, Any, bool]:
+            now = self._clock.now()
+            return cancel_trace(
+                self.log, trace_id, client=self.id, now=now, traceparent=traceparent
+            )
+
+        return await (cancel() if self._probe is None else self._probe.cancelling(trace_id, cancel))
 
 
 def _remember(kept: OrderedDict[str, Any], trace: str, value: Any) -> None:

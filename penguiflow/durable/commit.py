@@ -39,6 +39,7 @@ from penguiflow.durable.stuck import StuckJoins
 from penguiflow.durable.topology import Topology, output_id
 from penguiflow.errors import FlowError
 from penguiflow.invocation import Invocation
+from penguiflow.telemetry.instrument import Append, Bury, FlowInstrument
 from penguiflow.types import Message
 
 _STREAM_WINDOW = 64
@@ -68,6 +69,7 @@ class Commit:
         worker: str,
         emits_errors: bool,
         clock: Clock,
+        probe: FlowInstrument | None = None,
     ) -> None:
         self._log = log
         self._topology = topology
@@ -76,7 +78,8 @@ class Commit:
         self._worker = worker
         self._emits_errors = emits_errors
         self._clock = clock
-        self._stuck = StuckJoins(log, topology, codec, worker=worker)
+        self._probe = probe
+        self._stuck = StuckJoins(log, topology, codec, worker=worker, probe=probe)
 
     async def result(self, delivery: DurableDelivery, run: Invocation, outcome: str = OK) -> None:
         """Commit what the run emitted; returns when all of it is visible downstream.
@@ -146,10 +149,13 @@ class Commit:
     async def _append(self, delivery: DurableDelivery, envelope: Envelope) -> None:
         if envelope.expanded:
             _share(envelope)  # what cannot be split must not be committed
+        append: Append = self._log.append
+        if self._probe is not None:
+            append, envelope = self._probe.sending(delivery.span, envelope, append)
         key, data = delivery.record_key, encode(envelope)
         after = delivery.log_delivery.stored.position
         try:
-            sequence = await self._log.append(key, data, after=after)
+            sequence = await append(key, data, after=after)
         except AlreadyCommitted:
             stored = await self._log.get(key)
             if stored is None:
@@ -188,7 +194,10 @@ class Commit:
             deliveries=envelope.delivered,
             worker=envelope.worker,
         )
-        await self._dead_letters.bury(letter)
+        bury: Bury = self._dead_letters.bury
+        if self._probe is not None:
+            bury = self._probe.burying(delivery.span, envelope.traceparent, bury)
+        await bury(letter)
 
     async def _expand(self, record: Position, envelope: Envelope) -> None:
         """Write each output of a record as an entry of its own, addressed to one node.
@@ -217,9 +226,12 @@ class Commit:
         entry = msgspec.structs.replace(
             envelope, outputs=(output,), expanded=False, weight=share, error=None
         )
+        append: Append = self._log.append
+        if self._probe is not None:
+            append, entry = self._probe.sending(None, entry, append)
         data = encode(entry)
         try:
-            sequence = await self._log.append(key, data, after=record)
+            sequence = await append(key, data, after=record)
         except AlreadyCommitted:
             if EGRESS not in output.targets:
                 return

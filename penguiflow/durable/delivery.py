@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from penguiflow.durable.envelope import Envelope
-from penguiflow.durable.log import Key, LogDelivery
+from penguiflow.durable.log import Key, LogDelivery, Stored
 from penguiflow.durable.notes import FAILED_BACK, FAILED_HERE, HANDED_BACK, Notes
+from penguiflow.telemetry.instrument import NodeInstrument, Settle
 
 _NOTE_LIMIT = 2.0
 """Seconds for a note; a worker that drains does not wait longer for a log that is away."""
@@ -22,13 +24,16 @@ class DurableDelivery:
         "_again",
         "_hold_limit",
         "_notes",
+        "_probe",
         "_written",
         "attempt",
         "envelope",
         "input_id",
+        "joined",
         "log_delivery",
         "record_key",
         "share",
+        "span",
         "trace_id",
         "value",
     )
@@ -45,6 +50,7 @@ class DurableDelivery:
         again: Callable[[DurableDelivery, float], None],
         hold_limit: float,
         notes: Notes,
+        probe: NodeInstrument | None = None,
     ) -> None:
         self.log_delivery: LogDelivery = log_delivery
         self.envelope: Envelope = envelope
@@ -55,9 +61,13 @@ class DurableDelivery:
         """What part of its submission this input carries."""
         self.record_key: Key = record_key
         self.attempt = 0
+        self.span: Any = None
+        self.joined: Sequence[tuple[Stored, Envelope]] = ()
+        """The entries of a joined message, this one included."""
         self._again = again
         self._hold_limit = hold_limit
         self._notes = notes
+        self._probe = probe
         self._written = 0
 
     async def ack(self) -> None:
@@ -74,7 +84,10 @@ class DurableDelivery:
             self._again(self, delay)
             return
         await self._note(FAILED_BACK if attempted else HANDED_BACK)
-        await self.log_delivery.nak(delay)
+        settle: Settle = partial(self.log_delivery.nak, delay)
+        if self._probe is not None:
+            settle = self._probe.settling(self.span, "nak", settle)
+        await settle()
 
     async def _note(self, end: str) -> None:
         """Note how this attempt ended, briefly: a note that is not taken costs its count only."""
@@ -87,4 +100,7 @@ class DurableDelivery:
                 )
 
     async def term(self, reason: str) -> None:
-        await self.log_delivery.term(reason)
+        settle: Settle = partial(self.log_delivery.term, reason)
+        if self._probe is not None:
+            settle = self._probe.settling(self.span, "term", settle)
+        await settle()

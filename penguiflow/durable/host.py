@@ -24,6 +24,7 @@ from penguiflow.invocation import Invocation
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 from penguiflow.remote_support import RemoteSupport
+from penguiflow.telemetry.instrument import FlowInstrument, NodeInstrument
 from penguiflow.types import Message, StreamChunk
 
 _HAND_BACK_DELAY = 1.0
@@ -46,6 +47,7 @@ class DurableHost(RemoteSupport):
         *,
         events: Callable[[DurableHost], Events],
         registry: ModelRegistry | None,
+        instrument: FlowInstrument | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.log = log
@@ -53,6 +55,7 @@ class DurableHost(RemoteSupport):
         self.registry = registry
         self.clock = clock
         self._commit = commit
+        self.instrument = instrument
         self._running = RunningTraces()
         self._graph = topology.graph
         self._places: dict[str, list[Place]] = {
@@ -127,6 +130,12 @@ class DurableHost(RemoteSupport):
     def loops(self, node: Node) -> bool:
         return str(node.name) in self.topology.successors(str(node.name))
 
+    def probe(self, node: Node) -> NodeInstrument | None:
+        return None if self.instrument is None else self.instrument.node(str(node.name))
+
+    def origin(self, run: Invocation) -> Any:
+        return None  # the envelope says it
+
     def is_cancelled(self, trace_id: str | None) -> bool:
         return self._running.is_cancelled(trace_id)
 
@@ -184,8 +193,11 @@ class DurableHost(RemoteSupport):
         """The event that a cancel of the trace sets in this process."""
         return self._running.cancel_event(trace_id)
 
-    def cancel_here(self, trace_id: str) -> None:
-        """Cancel what of the trace runs in this process."""
+    def cancel_here(self, trace_id: str, by: str | None = None) -> None:
+        """Cancel what of the trace runs in this process; `by` is the cancel's trace context."""
+        if self.instrument is not None:
+            spans = [run.delivery.span for run in self._running.runs(trace_id)]
+            self.instrument.cancelled_by(spans, by)
         self._running.cancel(trace_id)
 
     def running(self) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from penguiflow.durable import hints, weight
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.delivery import DurableDelivery
-from penguiflow.durable.envelope import decode
+from penguiflow.durable.envelope import Envelope, decode
 from penguiflow.durable.inputs import Input, input_for
 from penguiflow.durable.log import Key, Kind, Log, LogUnavailable, Pattern, Stored
 from penguiflow.durable.stuck import StuckJoins
@@ -26,6 +26,7 @@ from penguiflow.durable.topology import Topology, record_key
 from penguiflow.join import Join, joined
 from penguiflow.node import Node, NodePolicy
 from penguiflow.settle import settle_entry
+from penguiflow.telemetry.instrument import FlowInstrument
 
 _REMEMBERED = 4096
 """Traces whose join is remembered in this process; forgetting one costs a read, not a result."""
@@ -48,6 +49,7 @@ class _Seen:
 class _Arrival:
     stored: Stored
     input: Input
+    envelope: Envelope
 
 
 class DurableJoin:
@@ -62,13 +64,14 @@ class DurableJoin:
         log: Log,
         *,
         worker: str,
+        probe: FlowInstrument | None = None,
     ) -> None:
         self._name = str(node.name)
         self._token = topology.tokens[self._name]
         self._join = join
         self._codec = codec
         self._log = log
-        self._stuck = StuckJoins(log, topology, codec, worker=worker)
+        self._stuck = StuckJoins(log, topology, codec, worker=worker, probe=probe)
         self._patterns = topology.consumer(node).patterns
         self._traces: OrderedDict[str, _Seen] = OrderedDict()
 
@@ -143,13 +146,19 @@ class DurableJoin:
         patterns = [replace(p, trace=trace) for p in self._patterns]
         entries = await self._log.read([*patterns, Pattern(kind=Kind.LOST, trace=trace)])
         lost = any(entry.key.kind is Kind.LOST for entry in entries)
-        found = ((entry, input_for(entry, decode(entry.data), self._name)) for entry in entries)
-        return [_Arrival(entry, value) for entry, value in found if value is not None], lost
+        found = []
+        for entry in entries:
+            envelope = decode(entry.data)
+            value = input_for(entry, envelope, self._name)
+            if value is not None:
+                found.append(_Arrival(entry, value, envelope))
+        return found, lost
 
     def _completed(
         self, delivery: DurableDelivery, index: int, group: list[_Arrival]
     ) -> DurableDelivery:
         delivery.value = joined([self._codec.unpack_output(a.input.output) for a in group])
+        delivery.joined = [(a.stored, a.envelope) for a in group]
         delivery.input_id = derive("join", self._name, index)
         delivery.share = weight.add(a.input.share for a in group)
         trace = delivery.log_delivery.stored.key.trace

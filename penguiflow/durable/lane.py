@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.decide import Outcome, Settlement
@@ -20,6 +22,7 @@ from penguiflow.durable.wire_errors import MalformedValue, WireError
 from penguiflow.events import log_event
 from penguiflow.node import Node
 from penguiflow.settle import settle, settle_entry
+from penguiflow.telemetry.instrument import Bury, Settle
 from penguiflow.worker import Worker
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ class Lane:
         self._lease = host.topology.lease
         self._join = join
         self._worker = Worker(node if join is None else passing(node), host)
+        self._probe = host.probe(node)
         self._tasks: dict[asyncio.Task[None], LogDelivery] = {}
         self._waiting: dict[DurableDelivery, asyncio.TimerHandle] = {}
         self.consumption: Consumption | None = None
@@ -128,6 +132,7 @@ class Lane:
             again=self._again,
             hold_limit=self._lease,
             notes=self._notes,
+            probe=self._probe,
         )
 
     async def _open(self, entry: LogDelivery) -> DurableDelivery | None:
@@ -170,6 +175,8 @@ class Lane:
         """Whether a redelivered input needs no run: it has a record, or came too often."""
         record = await self._host.log.get(delivery.record_key)
         if record is not None:
+            if self._probe is not None:
+                self._probe.known(delivery)
             await self._commit.finish(delivery, record)
             await settle_entry(delivery.log_delivery)
             return True
@@ -196,18 +203,43 @@ class Lane:
             deliveries=entry.num_delivered,
             worker=self._worker_id,
         )
-        await self._dead_letters.bury(letter)
-        failure = {"node_name": self.name, "reason": reason.value, "detail": detail}
-        log_event(logging.ERROR, "dead_letter", {**failure, "trace_id": entry.stored.key.trace})
-        await settle_entry(entry, dead=reason.value)
+        span = None if self._probe is None else self._probe.refused(entry)
+        with self._dying(span, reason):
+            bury: Bury = self._dead_letters.bury
+            if self._host.instrument is not None:
+                bury = self._host.instrument.burying(span, None, bury)
+            await bury(letter)
+            failure = {"node_name": self.name, "reason": reason.value, "detail": detail}
+            log_event(logging.ERROR, "dead_letter", {**failure, "trace_id": entry.stored.key.trace})
+            await self._terminate(entry, span, reason)
+
+    async def _terminate(self, entry: LogDelivery, span: Any, reason: Reason) -> None:
+        terminate: Settle = partial(settle_entry, entry, dead=reason.value)
+        if self._probe is not None:
+            terminate = self._probe.settling(span, "term", terminate)
+        await terminate()
+
+    @contextlib.contextmanager
+    def _dying(self, span: Any, reason: Reason) -> Iterator[None]:
+        """What the instrument made of an input that is buried ends with this block."""
+        outcome: Outcome | None = None
+        try:
+            yield
+            outcome = Outcome(Settlement.DEAD, reason=reason.value)
+        finally:
+            if self._probe is not None:
+                self._probe.end(span, outcome)
 
     async def _bury_input(self, delivery: DurableDelivery, reason: Reason, detail: str) -> None:
         """Bury an input whose trace is known: a record ends its branch of the trace."""
-        with contextlib.suppress(InputGone):  # cancelled or removed: nothing is left to bury
-            await self._commit.dead(delivery, self.name, reason, detail)
-        failure = {"node_name": self.name, "reason": reason.value, "detail": detail}
-        log_event(logging.ERROR, "dead_letter", {**failure, "trace_id": delivery.trace_id})
-        await settle_entry(delivery.log_delivery, dead=reason.value)
+        if self._probe is not None:
+            delivery.span = self._probe.begin(delivery, None)
+        with self._dying(delivery.span, reason):
+            with contextlib.suppress(InputGone):  # cancelled or removed: nothing is left to bury
+                await self._commit.dead(delivery, self.name, reason, detail)
+            failure = {"node_name": self.name, "reason": reason.value, "detail": detail}
+            log_event(logging.ERROR, "dead_letter", {**failure, "trace_id": delivery.trace_id})
+            await self._terminate(delivery.log_delivery, delivery.span, reason)
 
     # Back-off and end
 

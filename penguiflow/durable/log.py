@@ -191,6 +191,8 @@ class Log(Protocol):
 
     tenant: str
     flow: str
+    system: str
+    """What keeps it, as OpenTelemetry's `messaging.system` names it."""
 
     async def append(
         self,

@@ -42,6 +42,10 @@ class RunningTraces:
         """How many runs the trace has."""
         return len(self._runs.get(trace_id, ()))
 
+    def runs(self, trace_id: str) -> list[Invocation]:
+        """The runs of the trace."""
+        return list(self._runs.get(trace_id, ()))
+
     def traces(self) -> list[str]:
         """The traces that something runs for."""
         return list(self._runs)

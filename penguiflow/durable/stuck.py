@@ -18,16 +18,26 @@ from penguiflow.durable.ledger import Books
 from penguiflow.durable.log import AlreadyCommitted, InputGone, Kind, Log, Stored
 from penguiflow.durable.tokens import derive
 from penguiflow.durable.topology import Topology, everything, lost_key, record_key
+from penguiflow.telemetry.instrument import Append, FlowInstrument
 
 
 class StuckJoins:
     """Ends the joins of one flow that wait in vain."""
 
-    def __init__(self, log: Log, topology: Topology, codec: ValueCodec, *, worker: str) -> None:
+    def __init__(
+        self,
+        log: Log,
+        topology: Topology,
+        codec: ValueCodec,
+        *,
+        worker: str,
+        probe: FlowInstrument | None = None,
+    ) -> None:
         self._log = log
         self._codec = codec
         self._topology = topology
         self._worker = worker
+        self._probe = probe
         self._joins = {
             str(node.name): node.join for node in topology.graph.nodes if node.join is not None
         }
@@ -119,10 +129,15 @@ class StuckJoins:
             client=envelope.client,
             error={"code": "JOIN_INCOMPLETE", "message": text, "node_name": name},
             worker=self._worker,
+            traceparent=envelope.traceparent,
+            tracestate=envelope.tracestate,
         )
+        append: Append = self._log.append
+        if self._probe is not None:
+            append, record = self._probe.sending(None, record, append)
         key, data = record_key(trace, self._topology.tokens[name], identity), encode(record)
         try:
-            sequence = await self._log.append(key, data, after=last.entry.stored.position)
+            sequence = await append(key, data, after=last.entry.stored.position)
         except (AlreadyCommitted, InputGone):
             return None
         return Stored(key, sequence, 0.0, data)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from penguiflow.clock import SYSTEM_CLOCK, Clock
-from penguiflow.durable.cancel import CANCEL_TOPIC
+from penguiflow.durable.cancel import CANCEL_TOPIC, announced
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.codec import TypeMap, ValueCodec
 from penguiflow.durable.commit import Commit
@@ -28,6 +28,7 @@ from penguiflow.events import Events, log_event
 from penguiflow.flow import PenguiFlow
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
+from penguiflow.telemetry.instrument import FlowPlace, Instrument
 
 DEFAULT_MAX_DELIVERIES = 20
 """Deliveries of one input without an end, after which it is taken for poison."""
@@ -52,6 +53,7 @@ class DurableWorker:
         max_deliveries: Deaths of workers over one input after which it is buried.
         newer_delay: Seconds for which an entry of a newer version is left to newer workers.
         on_gone: Called with (node, reason) when a consumer was deleted by somebody else.
+        telemetry: Observes what is done here; by default what the flow was given.
 
     Raises:
         FlowNotDurable: a node uses something that cannot be spread over workers.
@@ -73,6 +75,7 @@ class DurableWorker:
         worker_id: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
         on_gone: Callable[[str, str], None] | None = None,
+        telemetry: Instrument | None = None,
     ) -> None:
         check_durable(flow.graph)
         if registry is not None:
@@ -86,6 +89,14 @@ class DurableWorker:
         self._limits = (max_deliveries, newer_delay)
         self._codec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
         self._dead_letters = dead_letters
+        telemetry = telemetry or flow.telemetry
+        self._probe = (
+            None
+            if telemetry is None
+            else telemetry.flow(
+                FlowPlace(flow=log.flow, instance=self.id, tenant=log.tenant, system=log.system)
+            )
+        )
         self._commit = Commit(
             log,
             self.topology,
@@ -94,11 +105,13 @@ class DurableWorker:
             worker=self.id,
             emits_errors=flow.emits_errors,
             clock=clock,
+            probe=self._probe,
         )
         self.host = DurableHost(
             log, self.topology, self._commit, events=self._events(flow), registry=registry,
-            clock=clock,
+            clock=clock, instrument=self._probe,
         )  # fmt: skip
+        self.host.telemetry = telemetry
         self.lanes = [self._lane(node) for node in _chosen(flow, nodes)]
         self._heart: asyncio.Task[None] | None = None
         self._cancels: Subscription | None = None
@@ -122,7 +135,15 @@ class DurableWorker:
     def _join(self, node: Node) -> DurableJoin | None:
         if node.join is None:
             return None
-        return DurableJoin(node, node.join, self.topology, self._codec, self.log, worker=self.id)
+        return DurableJoin(
+            node,
+            node.join,
+            self.topology,
+            self._codec,
+            self.log,
+            worker=self.id,
+            probe=self._probe,
+        )
 
     def _lane(self, node: Node) -> Lane:
         max_deliveries, newer_delay = self._limits
@@ -196,11 +217,12 @@ class DurableWorker:
     # Cancel and leases
 
     def _heard_cancel(self, topic: str, data: bytes) -> None:
-        self.cancel_here(data.decode("utf-8", "replace"))
+        self.cancel_here(*announced(data))
 
-    def cancel_here(self, trace_id: str) -> None:
-        """Cancel what of the trace runs or waits in this process."""
-        self.host.cancel_here(trace_id)
+    def cancel_here(self, trace_id: str, by: str | None = None) -> None:
+        """Cancel what of the trace runs or waits in this process; `by` is the cancel's W3C trace
+        context."""
+        self.host.cancel_here(trace_id, by)
         for lane in self.lanes:
             lane.drop(trace_id)
 

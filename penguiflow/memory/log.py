@@ -48,6 +48,7 @@ class MemoryLog(Log):
         store: LogStore | None = None,
     ) -> None:
         self.tenant = tenant
+        self.system = "memory"
         self.flow = flow
         entries = Entries(
             max_entries=max_entries,

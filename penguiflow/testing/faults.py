@@ -53,6 +53,7 @@ class FaultyLog(Log):
         longest_delay: float = 0.01,
     ) -> None:
         self.tenant = log.tenant
+        self.system = log.system
         self.flow = log.flow
         self._log = log
         self._line = BadLine(seed, rate=rate, clock=clock, longest_delay=longest_delay)

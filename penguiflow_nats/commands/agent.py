@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from penguiflow.flow import PenguiFlow
+from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.agent import Agent, AgentOptions, serve
 from penguiflow_nats.agent_skills import Skill
 from penguiflow_nats.call_streams import CallStorage
@@ -56,6 +57,7 @@ class AgentSpec:
         options: AgentOptions | None = None,
         drain: float = 30.0,
         storage: CallStorage | None = None,
+        telemetry: Instrument | None = None,
     ) -> AsyncIterator[Agent]:
         """Be a replica until the block ends; as `penguiflow_nats.agent.serve`."""
         async with serve(
@@ -69,6 +71,7 @@ class AgentSpec:
             types=self.types,
             registry=self.registry,
             storage=storage,
+            telemetry=telemetry,
         ) as replica:
             yield replica
 
@@ -126,6 +129,7 @@ async def run_agent(
     options: AgentOptions | None = None,
     drain: float = 30.0,
     storage: CallStorage | None = None,
+    telemetry: Instrument | None = None,
     ready: Callable[[Agent], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> int:
@@ -138,6 +142,7 @@ async def run_agent(
         options: How the replica works, by default as the agent says.
         drain: Seconds to finish what is in work.
         storage: How much the streams hold and how safely, if they have to be created.
+        telemetry: Observes the calls that are answered here.
         ready: Called when the replica takes calls.
         stop: Set it to stop instead of a signal; then no signal handler is installed.
 
@@ -154,7 +159,12 @@ async def run_agent(
         if stop is None:
             _stop_by_signal(stopping, stack)
         async with agent.serve(
-            server, tenant=tenant, options=options, drain=drain, storage=storage
+            server,
+            tenant=tenant,
+            options=options,
+            drain=drain,
+            storage=storage,
+            telemetry=telemetry,
         ) as replica:
             if ready is not None:
                 ready(replica)

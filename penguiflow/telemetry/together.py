@@ -1,0 +1,188 @@
+"""Several instruments as one, such as traces and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from penguiflow.telemetry.instrument import (
+    AgentInstrument,
+    Append,
+    Bury,
+    CallInstrument,
+    Cancel,
+    FlowInstrument,
+    FlowPlace,
+    Instrument,
+    NodeInstrument,
+    Settle,
+    Span,
+)
+
+if TYPE_CHECKING:
+    from penguiflow.decide import Outcome
+    from penguiflow.durable.delivery import DurableDelivery
+    from penguiflow.durable.envelope import Envelope
+    from penguiflow.durable.log import LogDelivery
+    from penguiflow.invocation import Delivery
+    from penguiflow.remote_models import RemoteCallRequest
+
+P = TypeVar("P")
+
+
+class Instruments:
+    """Tells each of its parts, in their order; a span is the tuple of theirs."""
+
+    def __init__(self, parts: Sequence[Instrument]) -> None:
+        self.parts: tuple[Instrument, ...] = tuple(parts)
+
+    def flow(self, place: FlowPlace) -> FlowInstrument | None:
+        return _one([part.flow(place) for part in self.parts], _Flow)
+
+    def calls(self) -> CallInstrument | None:
+        return _one([part.calls() for part in self.parts], _Calls)
+
+    def agent(self, name: str, *, tenant: str, instance: str) -> AgentInstrument | None:
+        found = [part.agent(name, tenant=tenant, instance=instance) for part in self.parts]
+        return _one(found, _Agent)
+
+
+def _one(found: Sequence[P | None], together: Callable[[list[P]], P]) -> P | None:
+    """Nothing, the only part, or the parts together."""
+    parts = [part for part in found if part is not None]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return together(parts)
+
+
+class _Parts(Generic[P]):
+    def __init__(self, parts: list[P]) -> None:
+        self._parts = parts
+
+    def _with(self, span: Span) -> Iterable[tuple[P, Span]]:
+        spans = span if span is not None else (None,) * len(self._parts)
+        return zip(self._parts, spans, strict=True)
+
+
+class _Flow(_Parts[FlowInstrument]):
+    def node(self, name: str) -> NodeInstrument:
+        return _Node([part.node(name) for part in self._parts])
+
+    def emitted(self, trace_id: str | None) -> Span:
+        return tuple([part.emitted(trace_id) for part in self._parts])
+
+    def emitting(self, envelope: Envelope, append: Append) -> tuple[Append, Envelope]:
+        for part in self._parts:
+            append, envelope = part.emitting(envelope, append)
+        return append, envelope
+
+    def sending(self, span: Span, envelope: Envelope, append: Append) -> tuple[Append, Envelope]:
+        for part, own in self._with(span):
+            append, envelope = part.sending(own, envelope, append)
+        return append, envelope
+
+    def burying(self, span: Span, traceparent: str | None, bury: Bury) -> Bury:
+        for part, own in self._with(span):
+            bury = part.burying(own, traceparent, bury)
+        return bury
+
+    def cancelling(self, trace_id: str, cancel: Cancel) -> Awaitable[bool]:
+        for part in self._parts:
+            cancel = _Passing(part, trace_id, cancel)
+        return cancel(None)
+
+    def cancelled_by(self, spans: Iterable[Span], traceparent: str | None) -> None:
+        own = list(zip(*(s for s in spans if s is not None), strict=True))
+        for part, each in zip(self._parts, own, strict=False):
+            part.cancelled_by(each, traceparent)
+
+
+class _Passing:
+    """A cancel inside of one that is observed; the context of the outer one stays when the inner
+    one has none."""
+
+    def __init__(self, part: FlowInstrument, trace_id: str, cancel: Cancel) -> None:
+        self._part = part
+        self._trace_id = trace_id
+        self._cancel = cancel
+
+    def __call__(self, traceparent: str | None) -> Awaitable[bool]:
+        def inner(own: str | None) -> Awaitable[bool]:
+            return self._cancel(own or traceparent)
+
+        return self._part.cancelling(self._trace_id, inner)
+
+
+class _Node(_Parts[NodeInstrument]):
+    def begin(self, delivery: Delivery, origin: Span) -> Span:
+        return tuple([part.begin(delivery, own) for part, own in self._with(origin)])
+
+    def within(self, span: Span, work: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        for part, own in self._with(span):
+            work = part.within(own, work)
+        return work
+
+    def event(
+        self,
+        span: Span,
+        event_type: str,
+        exc: BaseException | None,
+        extra: Mapping[str, Any] | None,
+    ) -> Mapping[str, Any] | None:
+        for part, own in self._with(span):
+            extra = part.event(own, event_type, exc, extra)
+        return extra
+
+    def end(self, span: Span, outcome: Outcome | None) -> None:
+        for part, own in self._with(span):
+            part.end(own, outcome)
+
+    def settling(self, span: Span, operation: str, settle: Settle) -> Settle:
+        for part, own in self._with(span):
+            settle = part.settling(own, operation, settle)
+        return settle
+
+    def refused(self, entry: LogDelivery) -> Span:
+        return tuple([part.refused(entry) for part in self._parts])
+
+    def known(self, delivery: DurableDelivery) -> None:
+        for part in self._parts:
+            part.known(delivery)
+
+
+class _Calls(_Parts[CallInstrument]):
+    def begin(self, request: RemoteCallRequest, *, streaming: bool) -> Span:
+        return tuple([part.begin(request, streaming=streaming) for part in self._parts])
+
+    def chunk(self, span: Span, size: int) -> None:
+        for part, own in self._with(span):
+            part.chunk(own, size)
+
+    def resumed(self, span: Span, attempt: int) -> None:
+        for part, own in self._with(span):
+            part.resumed(own, attempt)
+
+    def cancelled(self, span: Span, reason: str) -> None:
+        for part, own in self._with(span):
+            part.cancelled(own, reason)
+
+    def end(self, span: Span, error: BaseException | None) -> None:
+        for part, own in self._with(span):
+            part.end(own, error)
+
+
+class _Agent(_Parts[AgentInstrument]):
+    def begin(self, **call: Any) -> Span:
+        return tuple([part.begin(**call) for part in self._parts])
+
+    def context(self, span: Span) -> Context | None:
+        found = [part.context(own) for part, own in self._with(span)]
+        return next((context for context in found if context is not None), None)
+
+    def end(self, span: Span, state: str, error: str | None) -> None:
+        for part, own in self._with(span):
+            part.end(own, state, error)
+
+
+__all__ = ["Instruments"]
