@@ -1,4 +1,4 @@
-"""What flows, calls and agents tell an instrument, and that several instruments are told the same."""
+"""What flows, calls and agents tell an instrument; several instruments are told the same."""
 
 from __future__ import annotations
 
