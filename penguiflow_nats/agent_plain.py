@@ -10,12 +10,11 @@ from contextvars import Context
 from msgspec import Raw
 
 from penguiflow.durable.wire_errors import WireError
-from penguiflow.telemetry.instrument import AgentInstrument
-from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_questions import Deadline
 from penguiflow_nats.agent_skills import Chunk
 from penguiflow_nats.agent_span import begin, end
-from penguiflow_nats.call_subjects import CallNames, task_token
+from penguiflow_nats.agent_task import AgentSite
+from penguiflow_nats.call_subjects import task_token
 from penguiflow_nats.call_wire import (
     FAILED,
     REJECTED,
@@ -41,19 +40,17 @@ class PlainCalls:
     def __init__(
         self,
         connection: Connection,
-        names: CallNames,
-        answerer: Answerer,
+        site: AgentSite,
         *,
         limit: int,
         counted: Counted,
-        probe: AgentInstrument | None = None,
     ) -> None:
         self._connection = connection
-        self._names = names
-        self._answerer = answerer
+        self._names = site.names
+        self._answerer = site.answerer
         self._limit = limit
         self._counted = counted
-        self._probe = probe
+        self._probe = site.probe
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
 

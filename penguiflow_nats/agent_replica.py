@@ -15,7 +15,7 @@ from penguiflow.durable.wire_errors import EnvelopeTooNew, MalformedEnvelope, Wi
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow.settle import settle_entry
-from penguiflow.telemetry.instrument import Instrument
+from penguiflow.telemetry.instrument import AgentInstrument, Instrument
 from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_delivery import CallDelivery
 from penguiflow_nats.agent_flow import FlowHandler
@@ -75,9 +75,6 @@ class Agent:
         self._names = names = CallNames(tenant)
         self._jetstream = jetstream = JetStream(connection)
         self._clock = ServerClock(connection, names.calls_stream)
-        probe = None
-        if telemetry is not None:
-            probe = telemetry.agent(agent, tenant=tenant, instance=self.id)
         self._flows = _flow_handlers(skills, registry)
         answerer = Answerer(
             agent=agent,
@@ -95,11 +92,10 @@ class Agent:
             clock=self._clock,
             answerer=answerer,
             answer_wait=options.answer_wait,
-            probe=probe,
+            probe=_probe(telemetry, agent, tenant, self.id),
         )
-        limit = options.plain_concurrency
         self._plain = PlainCalls(
-            connection, names, answerer, limit=limit, counted=self._count, probe=probe
+            connection, self._site, limit=options.plain_concurrency, counted=self._count
         )
         self._running: dict[str, AgentTask] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,9 +107,8 @@ class Agent:
             window=options.concurrency,
             on_gone=self._gone,
         )
-        self._janitor = Janitor(
-            connection, jetstream, names, clock=self._clock, claims=self._site.claims
-        )
+        claims = self._site.claims
+        self._janitor = Janitor(connection, jetstream, names, clock=self._clock, claims=claims)
         self._endpoints = {name: self._endpoint(skill) for name, skill in skills.items()}
         self._service = self._described(tenant)
         self._cancels: Subscription | None = None
@@ -337,6 +332,14 @@ class Agent:
         task = self._running.get(token)
         if held is not None and task is not None:
             task.saw(held)
+
+
+def _probe(
+    telemetry: Instrument | None, agent: str, tenant: str, instance: str
+) -> AgentInstrument | None:
+    if telemetry is None:
+        return None
+    return telemetry.agent(agent, tenant=tenant, instance=instance)
 
 
 def _flow_handlers(

@@ -99,15 +99,23 @@ async def worker(
             on_gone=on_gone,
             telemetry=telemetry,
         )
-        keeper = Keeper(log, clock=SYSTEM_CLOCK, retention=retention or 0.0)
-        await hosted.start()
-        if retention is not None:
-            keeper.start()
-        try:
+        keeper = None if retention is None else Keeper(log, clock=SYSTEM_CLOCK, retention=retention)
+        async with _kept(hosted, keeper, drain):
             yield hosted
-        finally:
+
+
+@asynccontextmanager
+async def _kept(hosted: DurableWorker, keeper: Keeper | None, drain: float) -> AsyncIterator[None]:
+    """Work, and tidy the log, until the block ends."""
+    await hosted.start()
+    if keeper is not None:
+        keeper.start()
+    try:
+        yield
+    finally:
+        if keeper is not None:
             await keeper.stop()
-            await hosted.stop(drain=drain)
+        await hosted.stop(drain=drain)
 
 
 @asynccontextmanager
