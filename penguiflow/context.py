@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from penguiflow.clock import SYSTEM_CLOCK
 from penguiflow.endpoints import Endpoint
 from penguiflow.node import Node
 from penguiflow.types import Message, StreamChunk
@@ -48,6 +49,9 @@ class Site(Protocol):
 
     def receive_nowait(self, owner: Place, from_: Targets) -> Any:
         """The same at once, or `asyncio.QueueEmpty`."""
+
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that deadlines are judged by."""
 
     def idempotency_key(self, run: Invocation) -> str:
         """The id of (tenant, trace, node, input)."""
@@ -162,6 +166,14 @@ class Context:
     def attempt(self) -> int:
         """How many attempts on this input were made before, from 0."""
         return self._run.delivery.attempt if self._run is not None else 0
+
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that deadlines are judged by.
+
+        In a durable flow that is the server's, whatever this machine's clock says. A node that
+        looks at a message's `deadline_s`, or sets one, does so by this.
+        """
+        return SYSTEM_CLOCK.now() if self._site is None else self._site.now()
 
     def outgoing_count(self) -> int:
         """How many edges lead away from the owner."""

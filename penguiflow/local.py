@@ -46,6 +46,9 @@ class LocalHost:
     ) -> None:
         self.graph = graph
         self.clock = clock
+        self.time: Callable[[], float] | None = None
+        """Whose time deadlines are judged by, where it is not the clock's: a subflow's is that of
+        the flow around it."""
         self.registry: ModelRegistry | None = None
         self.events: Events
         self.emits_errors = emits_errors
@@ -225,6 +228,9 @@ class LocalHost:
     def origin(self, run: Invocation) -> Any:
         item = run.delivery
         return item.origin if isinstance(item, Item) else None
+
+    def now(self) -> float:
+        return self.clock.now() if self.time is None else self.time()
 
     def is_cancelled(self, trace_id: str | None) -> bool:
         return self.traces.is_cancelled(trace_id)

@@ -40,6 +40,8 @@ async def call_playbook(
     failures: asyncio.Queue[FlowError] = asyncio.Queue()
     flow.on_failure(failures.put_nowait)
     flow.telemetry = flow.telemetry or getattr(runtime, "telemetry", None)
+    if runtime is not None and hasattr(runtime, "now"):
+        flow.judge_deadlines_by(runtime.now)
     flow.run(registry=registry)
     try:
         async with asyncio.timeout(timeout):

@@ -99,7 +99,7 @@ def _request(
         agent_url=agent_url,
         agent_card=agent_card,
         metadata=meta,
-        timeout_s=_time_left(message, limit),
+        timeout_s=_time_left(message, ctx, limit),
         context_id=meta.get("remote_context_id") or meta.get("context_id"),
         task_id=meta.get("remote_task_id"),
         trace_id=message.trace_id,
@@ -110,11 +110,12 @@ def _request(
     )
 
 
-def _time_left(message: Message, limit: float | None) -> float | None:
+def _time_left(message: Message, ctx: Any, limit: float | None) -> float | None:
     """Seconds that anybody waits for the answer."""
     if message.deadline_s is None:
         return limit
-    left = max(0.0, message.deadline_s - SYSTEM_CLOCK.now())
+    now = ctx.now() if hasattr(ctx, "now") else SYSTEM_CLOCK.now()  # called by hand, as in a test
+    left = max(0.0, message.deadline_s - now)
     return left if limit is None else min(limit, left)
 
 

@@ -50,6 +50,9 @@ class Host(Protocol):
     def origin(self, run: Invocation) -> Any:
         """The span that the input of the run comes from, when the delivery does not say."""
 
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that deadlines are judged by."""
+
     def is_cancelled(self, trace_id: str | None) -> bool:
         """Whether the trace is cancelled."""
 
@@ -138,7 +141,7 @@ class Worker:
         host, value = self._host, run.delivery.value
         message = value if isinstance(value, Message) else None
         deadline = message.deadline_s if message is not None else None
-        if message is not None and deadline is not None and host.clock.now() > deadline:
+        if message is not None and deadline is not None and host.now() > deadline:
             return self._expired(run, message)
         if host.is_cancelled(run.delivery.trace_id):
             return self._dropped(run)
@@ -150,6 +153,7 @@ class Worker:
             await self._event("node_start", logging.DEBUG, run, latency_ms=0.0)
         hops = hops_of(run.delivery.value)
         limit, by_deadline = self._limit(message)
+        bound: asyncio.Timeout | None = None
         run.started = host.clock.monotonic()
         try:
             work = self._invoke(run)
@@ -166,7 +170,7 @@ class Worker:
             # Nobody cancelled this run: the exception leaked out of the node's own code.
             return await self._failed(run, exc)
         except TimeoutError as exc:
-            if by_deadline and message is not None and self._past(message):
+            if by_deadline and message is not None and self._ran_out(bound, message):
                 return await self._expired(run, message)
             return await self._failed(run, exc, timed_out=True)
         except Exception as exc:  # noqa: BLE001 - whatever a node raises is its attempt's failure
@@ -249,7 +253,7 @@ class Worker:
         limit = self.node.policy.timeout_s
         if message is None or message.deadline_s is None:
             return limit, False
-        left = max(0.0, message.deadline_s - self._host.clock.now())
+        left = max(0.0, message.deadline_s - self._host.now())
         if limit is None or left < limit:
             return left, True
         return limit, False
@@ -260,8 +264,13 @@ class Worker:
             return False
         return bound.expired() or (result is not None and self._past(message))
 
+    def _ran_out(self, bound: asyncio.Timeout | None, message: Message) -> bool:
+        """Whether a run that the deadline bounds ended with its time, by either measure: how long
+        it ran, which no clock disturbs, or what the clock says."""
+        return (bound is not None and bound.expired()) or self._past(message)
+
     def _past(self, message: Message) -> bool:
-        return message.deadline_s is not None and self._host.clock.now() >= message.deadline_s
+        return message.deadline_s is not None and self._host.now() >= message.deadline_s
 
     def _latency(self, run: Invocation) -> float:
         return (self._host.clock.monotonic() - run.started) * 1000.0

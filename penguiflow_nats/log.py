@@ -44,6 +44,7 @@ from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
 from penguiflow_nats.persist import persist
 from penguiflow_nats.puller import ConsumerGone, Puller
+from penguiflow_nats.server_clock import ServerClock
 from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.stream_types import SECOND, ConsumerConfig, StoredMessage
 from penguiflow_nats.streams import Storage, chunk_config, ensure, log_config
@@ -78,6 +79,7 @@ class JetStreamLog:
         self.names = Names(tenant, flow)
         self.connection = connection
         self.jetstream = JetStream(connection)
+        self._clock = ServerClock(connection, self.names.log_stream)
         self._admitted = -_ROOM_VALID
         self._has_room = True
 
@@ -100,6 +102,7 @@ class JetStreamLog:
         storage = storage or Storage()
         await ensure(log.jetstream, log_config(log.names, storage))
         await ensure(log.jetstream, chunk_config(log.names, storage))
+        await log.synchronise()
         return log
 
     # Writing
@@ -366,7 +369,10 @@ class JetStreamLog:
         return self._subscribed(self.names.chunks(trace), received)
 
     def server_time(self) -> float:
-        return time.time()
+        return self._clock.now()
+
+    async def synchronise(self) -> None:
+        await self._clock.refresh()
 
 
 class _Listening:

@@ -17,6 +17,7 @@ from penguiflow.durable.cancel import cancel_trace
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.chunks import ChunkFollower
 from penguiflow.durable.codec import TypeMap, ValueCodec
+from penguiflow.durable.deadlines import Deadlines
 from penguiflow.durable.envelope import EGRESS, VERSION, Envelope, encode
 from penguiflow.durable.inputs import input_for
 from penguiflow.durable.ledger import Books, Entry, TraceStatus
@@ -77,6 +78,7 @@ class DurableClient:
         self._clock = clock
         place = FlowPlace(flow=log.flow, instance=self.id, tenant=log.tenant, system=log.system)
         self._probe = None if telemetry is None else telemetry.flow(place)
+        self._deadlines = Deadlines(log, clock)
         self._waiting = Waiting()
         self._read_upto: OrderedDict[str, int] = OrderedDict()
         self._submitted: OrderedDict[str, None] = OrderedDict()
@@ -145,9 +147,8 @@ class DurableClient:
             trace_token(trace_id),
             input=token(idempotency_key) if idempotency_key else secrets.token_hex(16),
         )
+        msg = await self._deadlines.submitted(msg)
         output = self.codec.pack_output(msg, self._ingress(to), trace_id)
-        now = self._clock.now()
-        deadline = msg.deadline_s if isinstance(msg, Message) else None
         envelope = Envelope(
             v=VERSION,
             tenant=self.log.tenant,
@@ -156,8 +157,7 @@ class DurableClient:
             input=key.input,
             outputs=(output,),
             client=self.id,
-            submitted=now,
-            budget=None if deadline is None else deadline - now,
+            submitted=self._clock.now(),
         )
         # Committed already: our own earlier try, or the same idempotency key.
         append: Append = self.log.append
@@ -209,7 +209,7 @@ class DurableClient:
         assert entry.envelope is not None  # noqa: S101 - a result was read
         found = input_for(entry.stored, entry.envelope, EGRESS)
         assert found is not None  # noqa: S101 - a result is for the egress
-        return self.codec.unpack_output(found.output)
+        return self._deadlines.fetched(self.codec.unpack_output(found.output))
 
     async def _next(self, trace_id: str, timeout: float | None) -> Entry:
         trace = trace_token(trace_id)

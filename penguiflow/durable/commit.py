@@ -17,6 +17,7 @@ from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import (
     DEAD,
     EGRESS,
+    EXPIRED,
     FAILED,
     OK,
     VERSION,
@@ -180,9 +181,18 @@ class Commit:
             await self._expand(record.position, envelope)
         elif returned(record, envelope) is not None:
             hints.send(self._log, envelope.client, record)
-        if self._stuck.any and not envelope.outputs and envelope.weight != weight.WHOLE:
+        if self._stuck.any and envelope.weight != weight.WHOLE and self._leaves(envelope):
             for ended in await self._stuck.branch_lost(record, envelope):
                 hints.send(self._log, envelope.client, ended)
+
+    def _leaves(self, envelope: Envelope) -> bool:
+        """Whether a branch ends here, or leaves the flow's edges, so that joins behind wait in
+        vain."""
+        if not envelope.outputs or envelope.outcome == EXPIRED:
+            return True
+        if EGRESS in self._topology.successors(envelope.node):
+            return False
+        return any(EGRESS in output.targets for output in envelope.outputs)
 
     async def _bury(self, delivery: DurableDelivery, envelope: Envelope) -> None:
         error = envelope.error or {}

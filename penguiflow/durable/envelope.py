@@ -70,6 +70,7 @@ class Output(Struct, array_like=True, frozen=True):
     priority: int = 0
     ts: float = 0.0
     deadline_s: float | None = None
+    """An instant of the log's clock, whatever the clocks of clients and workers say."""
     meta: Raw = NONE
     """The packed `meta`. msgspec reads no `Raw | None`, so unused is a packed None."""
 
@@ -108,7 +109,7 @@ class Envelope(Struct, array_like=True, frozen=True, kw_only=True):
     submitted: float = 0.0
     """When the submission was made, seconds since the epoch by the client's clock."""
     budget: float | None = None
-    """Seconds from `submitted` to the deadline; free of any difference between clocks."""
+    """Not used; earlier versions wrote it. What counts is each output's `deadline_s`."""
     traceparent: str | None = None
     tracestate: str | None = None
 

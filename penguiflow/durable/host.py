@@ -136,6 +136,9 @@ class DurableHost(RemoteSupport):
     def origin(self, run: Invocation) -> Any:
         return None  # the envelope says it
 
+    def now(self) -> float:
+        return self.log.server_time()
+
     def is_cancelled(self, trace_id: str | None) -> bool:
         return self._running.is_cancelled(trace_id)
 

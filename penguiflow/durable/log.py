@@ -267,4 +267,8 @@ class Log(Protocol):
         """Hear what is streamed of a trace from now on; may miss some (see `read_live`)."""
 
     def server_time(self) -> float:
-        """The log's clock now, seconds since the epoch; the estimate of a remote clock."""
+        """The log's clock now, seconds since the epoch; the estimate of a remote clock, which this
+        machine's clock does not disturb when it is wrong or jumps."""
+
+    async def synchronise(self) -> None:
+        """Renew the estimate behind `server_time` when it is old; without an answer it stays."""

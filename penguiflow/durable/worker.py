@@ -234,6 +234,7 @@ class DurableWorker:
                 for lane in self.lanes:
                     for delivery in lane.in_hand:
                         delivery.in_progress()
+                await self.log.synchronise()
                 await self._look_for_cancels()
 
     async def _look_for_cancels(self) -> None:

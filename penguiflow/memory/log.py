@@ -169,6 +169,9 @@ class MemoryLog(Log):
     def server_time(self) -> float:
         return self._store.clock.now()
 
+    async def synchronise(self) -> None:
+        await turn()
+
     def connect(self) -> MemoryLog:
         """Another connection to this log, as a second worker has it."""
         return MemoryLog(self.tenant, self.flow, store=self._store)

@@ -128,3 +128,6 @@ class FaultyLog(Log):
 
     def server_time(self) -> float:
         return self._log.server_time()
+
+    async def synchronise(self) -> None:
+        await self._log.synchronise()
