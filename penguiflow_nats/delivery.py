@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 
-from penguiflow.durable.log import LogUnavailable, Stored
-from penguiflow_nats.errors import NatsError, OutcomeUnknown
+from penguiflow.durable.log import Stored
+from penguiflow_nats.errors import NatsError
 from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.subjects import Names
 
@@ -31,14 +31,12 @@ class JetStreamDelivery:
         )
 
     async def ack(self) -> None:
+        # Not confirmed: it changes nothing that counts. What the input led to is in the log before,
+        # and a redelivery finds it there (decision 4).
         try:
-            try:
-                await self._message.ack()
-            except OutcomeUnknown:
-                # Once more: with the old connection only the confirmation may have been lost.
-                await self._message.ack()
-        except NatsError as problem:
-            raise LogUnavailable(str(problem)) from problem
+            self._message.ack_nowait()
+        except NatsError:
+            return
 
     async def nak(self, delay: float = 0.0) -> None:
         with contextlib.suppress(NatsError):  # the lease ends by itself

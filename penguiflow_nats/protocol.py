@@ -16,6 +16,7 @@ MAX_SUBJECTS: Final = 3_500
 """Bytes of subject and reply together. The server closes a client whose control line passes its
 `max_control_line` (4,096 by default); the rest of the line needs some room too."""
 
+_SHORT: Final = MAX_SUBJECTS // 4
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 _VIOLATION = re.compile(
@@ -83,6 +84,7 @@ def publish_frame(
     if reply and (" " in reply or not reply.isprintable()):
         raise InvalidSubject(reply)
     size = len(payload)
+    length = len(subject)
     if headers:
         block = header_block(headers)
         width = len(block) if block.isascii() else len(block.encode())
@@ -91,13 +93,13 @@ def publish_frame(
     else:
         line = f"PUB {subject} {reply} {size}\r\n"
     # Four bytes are the most that a character takes, so most lines need not be measured.
-    short = len(subject) + len(reply) <= MAX_SUBJECTS // 4
+    short = length + len(reply) <= _SHORT
     if not short and len((subject + reply).encode()) > MAX_SUBJECTS:
         raise InvalidSubject(subject)
     # Payload and headers are what the server counts; the subject is counted too so that a message
     # which is stored, and later delivered with more header lines, keeps a little room.
-    if size + len(subject) > max_payload:
-        raise PayloadTooLarge(size + len(subject), max_payload)
+    if size + length > max_payload:
+        raise PayloadTooLarge(size + length, max_payload)
     return b"".join((line.encode(), payload, b"\r\n"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from penguiflow_nats.errors import NotConnected
@@ -102,6 +101,10 @@ class StreamMessage(Incoming, eq=False):
         """
         return self.connection.request(self.reply, b"+ACK", timeout=timeout)
 
+    def ack_nowait(self) -> None:
+        """Settle it for good, unconfirmed. If that is lost, a redelivery comes."""
+        self._tell(b"+ACK")
+
     def nak(self, delay: float = 0.0) -> None:
         """Ask for a redelivery after `delay` seconds. If it is lost, the lease has to run out."""
         if delay > 0:
@@ -119,5 +122,7 @@ class StreamMessage(Incoming, eq=False):
 
     def _tell(self, verb: bytes) -> None:
         # Without a connection the lease simply runs out, which is what the verb cannot prevent.
-        with contextlib.suppress(NotConnected):
+        try:
             self.connection.publish(self.reply, verb)
+        except NotConnected:
+            return

@@ -134,10 +134,13 @@ class LogDelivery(Protocol):
     """How often the log has handed this entry to this consumer, this time included (from 1)."""
 
     async def ack(self) -> None:
-        """Settle for good, confirmed by the log.
+        """Settle for good, after everything that the entry led to is in the log.
+
+        It may be lost, and then the entry is delivered again: whoever gets it finds what is in
+        the log, and settles it anew.
 
         Raises:
-            LogUnavailable: the confirmation did not arrive; a redelivery may follow.
+            LogUnavailable: it was not taken; a redelivery follows.
         """
 
     async def nak(self, delay: float = 0.0) -> None:

@@ -16,6 +16,7 @@ from typing import Final
 from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load
 from penguiflow.cli.logs import level, show_logs
+from penguiflow.cli.memory import settle_collector
 from penguiflow.cli.options import count, option, seconds
 from penguiflow.cli.output import tell
 from penguiflow_nats.agent import Agent, AgentOptions, BadHandler
@@ -81,7 +82,9 @@ class AgentCommand:
     def run(self, args: Namespace) -> int:
         show_logs(args.log_level)
         with explained(args):
-            return asyncio.run(_Process(args, _agent(args)).serve())
+            process = _Process(args, _agent(args))
+            settle_collector()
+            return asyncio.run(process.serve())
 
 
 command = AgentCommand()

@@ -13,6 +13,7 @@ from typing import Final
 from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load_flow, load_registry
 from penguiflow.cli.logs import level, show_logs
+from penguiflow.cli.memory import settle_collector
 from penguiflow.cli.options import count, names, option, patience, seconds
 from penguiflow.cli.output import tell
 from penguiflow.durable.check import check_durable
@@ -83,6 +84,7 @@ class WorkerCommand:
             flow = load_flow(args.flow)
             registry = load_registry(args.registry) if args.registry else None
             _check(flow, registry, args.nodes)
+            settle_collector()
             asyncio.run(_Process(args).serve(flow, registry))
         return 0
 
