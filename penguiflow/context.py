@@ -80,10 +80,10 @@ class ChunkRequest:
     ) -> None:
         self.parent: Message = parent
         self.text: str = text
-        self.stream_id = stream_id if stream_id is not None else parent.trace_id
+        self.stream_id: str = stream_id if stream_id is not None else parent.trace_id
         self.seq: int | None = seq
         self.done: bool = done
-        self.meta = dict(meta) if meta else {}
+        self.meta: dict[str, Any] = dict(meta) if meta else {}
 
     def numbered(self, seq: int) -> tuple[StreamChunk, Message]:
         """The chunk, and the message it travels in."""

@@ -18,7 +18,7 @@ class Edges:
 
     def __init__(self, graph: Graph, traces: Traces, maxsize: int) -> None:
         self.maxsize = maxsize
-        self.egress = Egress(traces)
+        self.egress: Egress = Egress(traces)
         self._inboxes: dict[Node, Inbox] = {node: Inbox(traces) for node in graph.nodes}
         self._straight_out: dict[Place, Floe] = {}
         self._by_target: dict[Place, dict[Place, Floe]] = {OPEN_SEA: {}}

@@ -41,7 +41,7 @@ class EgressQueue:
         self._egress = egress
         self.maxsize: int = maxsize
         self._size = 0
-        self.untraced = 0
+        self.untraced: int = 0
 
     def qsize(self) -> int:
         return self._size
@@ -122,7 +122,7 @@ class Egress:
 
     def __init__(self, traces: Traces) -> None:
         self.traces = traces
-        self.unread = 0
+        self.unread: int = 0
         """How many results nobody fetched."""
         self.untraced_room: Waiters = deque()
         """Who waits for room for an untraced result."""

@@ -45,10 +45,12 @@ class FlowError(Exception):
         self.trace_id = trace_id
         self.node_name = node_name
         self.node_id = node_id
-        self.code = code.value if isinstance(code, FlowErrorCode) else str(code)
+        self.code: str = code.value if isinstance(code, FlowErrorCode) else str(code)
         self.message = message
         self.original_exc = original_exc
-        self.exception_type = type(original_exc).__name__ if original_exc is not None else None
+        self.exception_type: str | None = (
+            type(original_exc).__name__ if original_exc is not None else None
+        )
         self.metadata: dict[str, Any] = dict(metadata or {})
 
     def unwrap(self) -> BaseException | None:

@@ -17,7 +17,7 @@ from penguiflow.metrics import FlowEvent, payload_of
 from penguiflow.state.models import StoredEvent
 from penguiflow.state.protocols import StateStore
 
-logger = logging.getLogger("penguiflow.core")
+logger: logging.Logger = logging.getLogger("penguiflow.core")
 
 RECORD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What a log record has by itself."""
@@ -54,7 +54,7 @@ class Events:
         self._gauges = gauges
         self._clock = clock
         self.store = store
-        self.middlewares = middlewares if middlewares is not None else []
+        self.middlewares: list[Middleware] = middlewares if middlewares is not None else []
         self.store_fails_open = store_fails_open
         self.tenant: str | None = None
 

@@ -34,7 +34,7 @@ class Item:
         self.trace: Trace | None = trace
         """The live trace that counts this item; None on an edge outside a flow."""
         self.queue: EdgeQueue = queue
-        self.attempt = 0
+        self.attempt: int = 0
         self.origin: Any = origin
         """What the instrument made of the run or emit that sent it."""
         self.span: Any
@@ -103,7 +103,7 @@ class EdgeQueue:
 
     def __init__(self, maxsize: int = 0, inbox: Inbox | None = None) -> None:
         self.maxsize: int = maxsize
-        self.inbox = inbox if inbox is not None else Inbox(None)
+        self.inbox: Inbox = inbox if inbox is not None else Inbox(None)
         self._size = 0
         self._putters: Waiters = deque()
 

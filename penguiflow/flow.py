@@ -65,7 +65,7 @@ class PenguiFlow(RemoteSupport):
         clock: Clock = SYSTEM_CLOCK,
         telemetry: Instrument | None = None,
     ) -> None:
-        self.graph = Graph(adjacencies)
+        self.graph: Graph = Graph(adjacencies)
         if not allow_cycles:
             self.graph.check_cycles()
         self.name = name

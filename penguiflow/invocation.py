@@ -64,7 +64,7 @@ class Invocation:
         """How many chunks a durable node has streamed in this run."""
         self.streamed: deque[asyncio.Task[None]] = deque()
         """Chunks of a durable node that are on their way."""
-        self.interrupted = False
+        self.interrupted: bool = False
         """The worker's task is being cancelled; the run was brought to its end all the same."""
         self._cancelled = False
         self._closed = False

@@ -52,14 +52,16 @@ class LocalHost:
         self.registry: ModelRegistry | None = None
         self.events: Events
         self.emits_errors = emits_errors
-        self.running = False
-        self.traces = Traces()
-        self.edges = Edges(graph, self.traces, queue_maxsize)
-        self.round_trips = RoundTrips(self.traces, self.edges.egress, lambda: self.running)
-        self.canceller = LocalCancel(self)
+        self.running: bool = False
+        self.traces: Traces = Traces()
+        self.edges: Edges = Edges(graph, self.traces, queue_maxsize)
+        self.round_trips: RoundTrips = RoundTrips(
+            self.traces, self.edges.egress, lambda: self.running
+        )
+        self.canceller: LocalCancel = LocalCancel(self)
         self.mirror = mirror
         self.failure_callbacks: list[Callable[[FlowError], None]] = []
-        self.depths = self.edges.depths
+        self.depths: Callable[[Place], tuple[int, int, int, int]] = self.edges.depths
         self._owner = owner
         self.telemetry: Instrument | None = None
         self.instrument: FlowInstrument | None = None

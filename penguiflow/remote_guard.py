@@ -114,7 +114,7 @@ class RemoteGuard:
             if number is not None and number < 1:
                 msg = f"{name} is {number}; use at least 1, or None for no limit"
                 raise ValueError(msg)
-        self.allowed = None if allowed is None else tuple(allowed)
+        self.allowed: tuple[str, ...] | None = None if allowed is None else tuple(allowed)
         self.failures = failures
         self.open_for = open_for
         self.retry_share = retry_share

@@ -36,8 +36,8 @@ class CallReport:
         self._started = SYSTEM_CLOCK.monotonic()
         self._texts = 0
         self._bytes = 0
-        self.context_id = request.context_id
-        self.task_id = request.task_id
+        self.context_id: str | None = request.context_id
+        self.task_id: str | None = request.task_id
         self._base: dict[str, Any] = {
             "skill": request.skill,
             "transport": type(transport).__name__,

@@ -26,7 +26,7 @@ class RoundTrips:
         self._is_running = is_running
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._stops = 0
-        self.used = False
+        self.used: bool = False
         """Whether there was a scoped call."""
         traces.on_unlock = self.unlock
 

@@ -130,7 +130,7 @@ class SimulatedError:
         exception_type: type[Exception],
     ) -> None:
         self.__name__ = node_name
-        self.simulation = Simulation()
+        self.simulation: Simulation = Simulation()
         self._code = code.value if isinstance(code, FlowErrorCode) else str(code)
         self._fail_times = fail_times
         self._answer = answer

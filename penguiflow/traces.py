@@ -49,7 +49,7 @@ class Trace:
     def __init__(self, trace_id: str, traces: Traces) -> None:
         self.trace_id: str = trace_id
         self._traces = traces
-        self.pending = 0
+        self.pending: int = 0
         """Messages queued, in work, or unread at the egress."""
         self.runs: list[Invocation] = []
         self.results: list[Result] = []

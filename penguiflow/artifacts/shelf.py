@@ -45,7 +45,7 @@ class Group:
         self.max_bytes: int = max_bytes
         self.max_count: int = max_count
         self.members: OrderedDict[str, int] = OrderedDict()
-        self.total_bytes = 0
+        self.total_bytes: int = 0
 
     def has_room(self, size: int) -> bool:
         """Whether an artifact of this size fits without removing anything."""

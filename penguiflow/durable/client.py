@@ -71,10 +71,10 @@ class DurableClient:
         telemetry: Instrument | None = None,
     ) -> None:
         check_durable(flow.graph)
-        self.id = secrets.token_hex(8)
+        self.id: str = secrets.token_hex(8)
         self.log = log
-        self.topology = Topology(flow.graph)
-        self.codec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
+        self.topology: Topology = Topology(flow.graph)
+        self.codec: ValueCodec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
         self._clock = clock
         place = FlowPlace(flow=log.flow, instance=self.id, tenant=log.tenant, system=log.system)
         self._probe = None if telemetry is None else telemetry.flow(place)

@@ -5,7 +5,7 @@ What travels, under which extension type, and what does not is written down in `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from msgspec import Raw
@@ -42,7 +42,7 @@ class ValueCodec:
         self._careful = Packer(learn, careful=True)
         self._unpacker = Unpacker(types)
         self._check = check
-        self.unpack = self._unpacker.unpack
+        self.unpack: Callable[[bytes | memoryview | Raw], Any] = self._unpacker.unpack
 
     def pack(self, value: Any, at: str = "value") -> bytes:
         """The bytes of a value.

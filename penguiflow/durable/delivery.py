@@ -60,7 +60,7 @@ class DurableDelivery:
         self.share: str = share
         """What part of its submission this input carries."""
         self.record_key: Key = record_key
-        self.attempt = 0
+        self.attempt: int = 0
         self.span: Any = None
         self.joined: Sequence[tuple[Stored, Envelope]] = ()
         """The entries of a joined message, this one included."""

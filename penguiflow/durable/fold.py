@@ -47,7 +47,7 @@ class Fold:
     """The standing of every trace that has entries in the log."""
 
     def __init__(self) -> None:
-        self.upto = 0
+        self.upto: int = 0
         """Every entry up to this sequence is folded in."""
         self._traces: dict[str, Standing] = {}
 

@@ -29,7 +29,7 @@ _TOO_DEEP: Final = (
     f"more than {MAX_DEPTH} lie inside each other, or one holds itself",
 )
 
-encode = Encoder().encode
+encode: Callable[[Any], bytes] = Encoder().encode
 
 
 class Refused(NotEncodable):
@@ -47,7 +47,7 @@ class Packer:
 
     def __init__(self, learn: Callable[[Packer, type], Handler], *, careful: bool) -> None:
         self._learn = learn
-        self.scalars = _SCALARS - {int, str} if careful else _SCALARS
+        self.scalars: frozenset[type] = _SCALARS - {int, str} if careful else _SCALARS
         self._handlers: dict[type, Handler] = {
             list: self._list,
             dict: self._dict,

@@ -46,10 +46,12 @@ class Topology:
     def __init__(self, graph: Graph, *, lease: float = 15.0) -> None:
         self.graph = graph
         self.lease = lease
-        self.tokens = {str(node.name): token(str(node.name)) for node in graph.nodes}
+        self.tokens: dict[str, str] = {
+            str(node.name): token(str(node.name)) for node in graph.nodes
+        }
         self._node_of = {self.tokens[str(node.name)]: node for node in graph.nodes}
-        self.ingress = tuple(str(node.name) for node in graph.ingress)
-        self.leaves = tuple(str(node.name) for node in graph.egress)
+        self.ingress: tuple[str, ...] = tuple(str(node.name) for node in graph.ingress)
+        self.leaves: tuple[str, ...] = tuple(str(node.name) for node in graph.egress)
         self._successors = {
             str(node.name): tuple(str(target.name) for target in graph.successors[node])
             or (EGRESS,)

@@ -80,9 +80,9 @@ class DurableWorker:
         check_durable(flow.graph)
         if registry is not None:
             flow.check_registry(registry)
-        self.id = worker_id or new_worker_id()
+        self.id: str = worker_id or new_worker_id()
         self.log = log
-        self.topology = Topology(flow.graph, lease=lease)
+        self.topology: Topology = Topology(flow.graph, lease=lease)
         self._clock = clock
         self._concurrency = concurrency
         self._on_gone = on_gone
@@ -107,12 +107,12 @@ class DurableWorker:
             clock=clock,
             probe=self._probe,
         )
-        self.host = DurableHost(
+        self.host: DurableHost = DurableHost(
             log, self.topology, self._commit, events=self._events(flow), registry=registry,
             clock=clock, instrument=self._probe,
         )  # fmt: skip
         self.host.telemetry = telemetry
-        self.lanes = [self._lane(node) for node in _chosen(flow, nodes)]
+        self.lanes: list[Lane] = [self._lane(node) for node in _chosen(flow, nodes)]
         self._heart: asyncio.Task[None] | None = None
         self._cancels: Subscription | None = None
 

@@ -24,7 +24,7 @@ class MemoryConsumer:
         self, spec: ConsumerSpec, entry_at: Callable[[int], Stored | None], clock: Clock
     ) -> None:
         self.spec = spec
-        self.ledger = Ledger(spec.lease, spec.max_ack_pending)
+        self.ledger: Ledger = Ledger(spec.lease, spec.max_ack_pending)
         self._entry_at = entry_at
         self._clock = clock
         self._alarm = Alarm(clock, self.wake)

@@ -100,7 +100,7 @@ class MemoryConsumption:
         self._on_gone = on_gone
         self._held = 0
         self._is_asking = True
-        self.is_stopped = False
+        self.is_stopped: bool = False
         """Whether this consumption is over."""
 
     @property

@@ -16,7 +16,7 @@ class Live:
     """The streams of one log."""
 
     def __init__(self) -> None:
-        self.topics = Topics()
+        self.topics: Topics = Topics()
         self._kept: OrderedDict[str, list[bytes]] = OrderedDict()
 
     def add(self, trace: str, data: bytes) -> None:

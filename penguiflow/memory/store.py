@@ -18,9 +18,9 @@ class LogStore:
     def __init__(self, entries: Entries, clock: Clock) -> None:
         self.entries = entries
         self.clock = clock
-        self.topics = Topics()
+        self.topics: Topics = Topics()
         self._consumers: dict[str, MemoryConsumer] = {}
-        self.live = Live()
+        self.live: Live = Live()
         self._round_until = float("-inf")
 
     def append(

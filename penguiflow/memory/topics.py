@@ -19,7 +19,7 @@ class MemorySubscription:
         self._topics = topics
         self._heard = heard
         self._unheard = 0
-        self.is_active = True
+        self.is_active: bool = True
 
     async def unsubscribe(self) -> None:
         self.end()

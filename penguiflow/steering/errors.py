@@ -13,7 +13,7 @@ class SteeringValidationError(ValueError):
     """A steering event is not valid; `errors` names everything that is wrong with it."""
 
     def __init__(self, errors: Iterable[str]) -> None:
-        self.errors = list(errors)
+        self.errors: list[str] = list(errors)
         super().__init__("; ".join(self.errors))
 
 

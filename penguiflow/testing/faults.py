@@ -52,9 +52,9 @@ class FaultyLog(Log):
         clock: Clock = SYSTEM_CLOCK,
         longest_delay: float = 0.01,
     ) -> None:
-        self.tenant = log.tenant
-        self.system = log.system
-        self.flow = log.flow
+        self.tenant: str = log.tenant
+        self.system: str = log.system
+        self.flow: str = log.flow
         self._log = log
         self._line = BadLine(seed, rate=rate, clock=clock, longest_delay=longest_delay)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from penguiflow.durable.log import Consumption, LogDelivery
+from penguiflow.durable.log import Consumption, LogDelivery, Stored
 from penguiflow.testing.bad_line import BadLine, Fault
 
 
@@ -14,8 +14,8 @@ class FaultyDelivery:
     """A delivery whose verbs may not reach the log."""
 
     def __init__(self, delivery: LogDelivery, line: BadLine) -> None:
-        self.stored = delivery.stored
-        self.num_delivered = delivery.num_delivered
+        self.stored: Stored = delivery.stored
+        self.num_delivered: int = delivery.num_delivered
         self._delivery = delivery
         self._line = line
 
