@@ -45,6 +45,11 @@ from penguiflow.remote import (
     RemoteTransport,
     SupportsRemoteTasks,
 )
+from penguiflow.sessions import (
+    InMemorySessionStateStore,
+    SessionStateStore,
+    StateStoreSessionAdapter,
+)
 from penguiflow.state import (
     RemoteBinding,
     StateStore,
@@ -97,6 +102,7 @@ __all__ = [
     "FlowEvent",
     "Headers",
     "InMemoryArtifactStore",
+    "InMemorySessionStateStore",
     "LatencyCallback",
     "Message",
     "MessageBus",
@@ -123,7 +129,9 @@ __all__ = [
     "RemoteTransport",
     "RoutingPolicy",
     "RoutingRequest",
+    "SessionStateStore",
     "StateStore",
+    "StateStoreSessionAdapter",
     "StateUpdate",
     "SteeringCancelled",
     "SteeringEvent",

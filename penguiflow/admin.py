@@ -62,7 +62,7 @@ def _line(event: StoredEvent) -> str:
         "node_id": event.node_id,
         "ts": event.ts,
     }
-    return json.dumps({**event.payload, **own}, sort_keys=True, default=str)
+    return json.dumps({**own, **event.payload}, sort_keys=True, default=str)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

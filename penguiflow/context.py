@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from penguiflow.invocation import Invocation
     from penguiflow.playbooks import PlaybookFactory
 
+NO_MESSAGES = "no messages available"
+
 Place = Node | Endpoint
 Target = Node | Endpoint | str
 Targets = Target | Sequence[Target] | None
@@ -221,8 +223,10 @@ class Context:
         return await self.fetch(from_)
 
     def fetch_nowait(self, from_: Targets = None) -> Any:
-        """As `fetch`, at once. Raises `asyncio.QueueEmpty`."""
-        return self._receiving().receive_nowait(self.owner, from_)
+        """As `fetch`, at once. Raises `asyncio.QueueEmpty`, also where nothing can arrive."""
+        if self._site is None:
+            raise asyncio.QueueEmpty(NO_MESSAGES)
+        return self._site.receive_nowait(self.owner, from_)
 
     async def emit_chunk(
         self,

@@ -69,12 +69,11 @@ def flow_error(failure: Failure, *, node: Node, attempt: int, trace_id: str | No
     metadata: dict[str, object] = {"attempt": attempt, "latency_ms": failure.latency_ms}
     if failure.timed_out:
         code = FlowErrorCode.NODE_TIMEOUT
+        metadata["timeout_s"] = policy.timeout_s
         if policy.timeout_s is not None:
             message = f"Node '{node.name}' timed out after {policy.timeout_s:.2f}s"
-            metadata["timeout_s"] = policy.timeout_s
         else:
             message = str(failure.error) or f"Node '{node.name}' timed out"
-            metadata["exception_repr"] = repr(failure.error)
     else:
         code = FlowErrorCode.NODE_EXCEPTION
         kind = type(failure.error).__name__

@@ -95,14 +95,17 @@ class FlowError(Exception):
         )
 
     def __str__(self) -> str:
-        return f"[{self.code}] {self.message}"
+        text = f"[{self.code}] {self.message}"
+        if self.trace_id is not None:
+            text += f" trace={self.trace_id}"
+        return text if self.node_name is None else f"{text} node={self.node_name}"
 
 
 class TraceCancelled(Exception):
     """The trace was cancelled."""
 
     def __init__(self, trace_id: str | None) -> None:
-        super().__init__(f"trace {trace_id} was cancelled")
+        super().__init__(f"trace cancelled: {trace_id}")
         self.trace_id = trace_id
 
 

@@ -244,7 +244,9 @@ class PenguiFlow(RemoteSupport):
     def emit_nowait(self, msg: Any, to: Targets = None, *, trace_id: str | None = None) -> None:
         """Put a message in at once. Raises `asyncio.QueueFull`, and RTE with a `trace_id`."""
         if trace_id is not None:
-            problem = "emit_nowait does not support trace_id; use emit"
+            problem = (
+                "emit_nowait(trace_id=...) is not supported; use await emit(..., trace_id=...)"
+            )
             raise RuntimeError(problem)
         self._refuse_when_draining()
         host = self._host
@@ -269,7 +271,7 @@ class PenguiFlow(RemoteSupport):
         edges.require_egress()
         if from_ is not None:
             if trace_id is not None or trips.used:
-                msg = "fetch(from_=...) cannot be used in a flow with trace-scoped calls"
+                msg = "fetch(from_=...) is not supported once trace-scoped fetching is enabled"
                 raise RuntimeError(msg)
             return await trips.fetch_any(edges.egress_from(from_))
         if trace_id is not None:

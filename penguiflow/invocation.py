@@ -51,6 +51,7 @@ class Invocation:
         "streamed",
         "streamed_count",
         "task",
+        "working",
     )
 
     def __init__(self, node: Node, delivery: Delivery, task: asyncio.Task[Any]) -> None:
@@ -58,6 +59,8 @@ class Invocation:
         self.delivery: Delivery = delivery
         self.task: asyncio.Task[Any] = task
         self.started: float = 0.0
+        self.working: bool = False
+        """Whether the node's own code runs, and not what is around it."""
         self.outputs: list[Any] = []
         """What a durable node emitted and holds back until its record is committed."""
         self.streamed_count: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from penguiflow.clock import Clock
-from penguiflow.context import ChunkRequest, Context, Place, Targets
+from penguiflow.context import NO_MESSAGES, ChunkRequest, Context, Place, Targets
 from penguiflow.controller import Steering, hops_of
 from penguiflow.decide import DONE, Outcome
 from penguiflow.durable.tokens import derive
@@ -112,9 +112,9 @@ class LocalHost:
         if any(floe.queue.is_full(trace_id) for floe in floes):
             raise asyncio.QueueFull
         for floe in floes:
-            floe.queue.add(value, trace_id, origin)
-            if self.mirror is not None:
+            if self.mirror is not None:  # before the node that gets the value tells it of its own
                 self.mirror.publish_soon(floe, value, trace_id)
+            floe.queue.add(value, trace_id, origin)
 
     async def spread(
         self,
@@ -209,7 +209,7 @@ class LocalHost:
     def receive_nowait(self, owner: Place, from_: Targets) -> Any:
         item = self.edges.take_for(owner, from_)
         if item is None:
-            raise asyncio.QueueEmpty
+            raise asyncio.QueueEmpty(NO_MESSAGES)
         item.finish()
         return item.value
 
@@ -307,7 +307,10 @@ class LocalHost:
         trace = self.traces.get(trace_id)
         if trace is None:
             return 0, 0, False
-        return trace.pending, len(trace.runs), trace.cancelled
+        working = 0
+        for run in trace.runs:
+            working += run.working
+        return trace.pending, working, trace.cancelled
 
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that a cancel of the trace sets."""

@@ -90,7 +90,9 @@ def _extra(record: logging.LogRecord) -> Mapping[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return f'"{value[:_LONGEST_TEXT]}"' if isinstance(value, str) else str(value)
+    if not isinstance(value, str):
+        return str(value)
+    return f'"{value[:_LONGEST_TEXT]}{"..." if len(value) > _LONGEST_TEXT else ""}"'
 
 
 __all__ = ["ExtraFormatter", "StructuredFormatter", "configure_logging"]

@@ -67,7 +67,14 @@ async def _report(
         if inspect.isawaitable(waiting):
             await waiting
     except Exception:
-        log.exception("latency_callback_error", extra={"event": "latency_callback_error"})
+        name = "log_flow_events_latency_callback_error"
+        known = {
+            "event": name,
+            "node_name": event.node_name,
+            "node_id": event.node_id,
+            "trace_id": event.trace_id,
+        }
+        log.exception(name, extra=known)
 
 
 __all__ = ["LatencyCallback", "Middleware", "log_flow_events"]

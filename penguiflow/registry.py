@@ -28,7 +28,7 @@ class ModelRegistry:
             raise ValueError(msg)
         for model in (in_model, out_model):
             if not _is_model(model):
-                msg = f"models must inherit from pydantic.BaseModel; got {model!r}"
+                msg = f"Models must inherit from pydantic.BaseModel; got {model!r}"
                 raise TypeError(msg)
         self._models[node_name] = (in_model, out_model)
         self._adapters[node_name] = (TypeAdapter(in_model), TypeAdapter(out_model))

@@ -165,13 +165,13 @@ class RemoteCall:
                 await self._learn(event.task_id, event.context_id)
                 tell(self._probe, self._span, event)
                 if event.text is not None:
-                    await self._report.text(event)
                     await self._context.emit_chunk(
                         parent=self._request.message,
                         text=event.text,
                         done=event.done,
                         meta=event.meta,
                     )
+                    await self._report.text(event)
                 if event.result is not None:
                     result = event.result
         finally:

@@ -42,7 +42,7 @@ class CallReport:
             "skill": request.skill,
             "transport": type(transport).__name__,
             "streaming": stream,
-            "request_bytes": size_of(request.message.payload),
+            "request_bytes": size_of(request.message),
             "agent_url": request.agent_url,
         }
 
@@ -62,7 +62,7 @@ class CallReport:
             "stream_seq": self._texts,
             "chunk_bytes": size,
             "chunk_done": event.done,
-            "chunk_meta_keys": sorted(map(str, event.meta)) if event.meta else [],
+            "chunk_meta_keys": sorted(map(str, event.meta)) if event.meta else None,
         }
         self._texts += 1
         await self._record("remote_stream_event", logging.DEBUG, self.milliseconds(), **extra)
@@ -71,7 +71,7 @@ class CallReport:
         """The call has its result."""
         extra = {
             "response_bytes": self._bytes + size_of(result),
-            "stream_events": self._texts if self._base["streaming"] else None,
+            "stream_events": self._texts,
             "status": "success",
         }
         await self._record("remote_call_success", logging.INFO, self.milliseconds(), **extra)

@@ -33,6 +33,9 @@ class RemoteSupport:
                 raise
             failure = {
                 "key": (binding.trace_id, binding.context_id, binding.task_id),
+                "trace_id": binding.trace_id,
+                "context_id": binding.context_id,
+                "task_id": binding.task_id,
                 "agent_url": binding.agent_url,
                 "exception": repr(exc),
             }

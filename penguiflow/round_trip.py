@@ -45,8 +45,8 @@ class RoundTrips:
             value.trace_id = trace_id
         except (AttributeError, TypeError, ValueError) as exc:
             msg = (
-                f"cannot set trace_id on {type(value).__name__}; "
-                "send a Message or an object with a trace_id"
+                "emit(trace_id=...) requires a Message (or object with writable .trace_id), "
+                f"not {type(value).__name__}"
             )
             raise TypeError(msg) from exc
         return value

@@ -32,7 +32,7 @@ def format_sse_event(
     lines = [f"event: {' '.join(_lines(event))}", f"id: {chunk.seq}"]
     lines += [f"data: {line}" for line in _lines(chunk.text)]
     if chunk.meta:
-        lines.append(f"data: {json.dumps(chunk.meta, default=str)}")
+        lines.append(f"data: {json.dumps(chunk.meta, ensure_ascii=False, default=str)}")
     if retry_ms is not None:
         lines.append(f"retry: {retry_ms}")
     return "\n".join(lines) + "\n\n"
@@ -45,7 +45,7 @@ def _lines(text: str) -> list[str]:
 
 def chunk_to_ws_json(chunk: StreamChunk, *, extra: Mapping[str, Any] | None = None) -> str:
     """The chunk as a JSON object for a web socket; `extra` adds keys."""
-    return json.dumps({**chunk.model_dump(), **(extra or {})}, default=str)
+    return json.dumps({**chunk.model_dump(), **(extra or {})}, ensure_ascii=False, default=str)
 
 
 async def stream_flow(

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from penguiflow.context import Context
 from penguiflow.endpoints import Endpoint
@@ -117,35 +117,12 @@ class Simulation:
         """How often it failed."""
 
 
-class SimulatedError:
+class SimulatedError(Protocol):
     """A node function that fails a number of times and then succeeds."""
 
-    def __init__(
-        self,
-        node_name: str,
-        code: FlowErrorCode | str,
-        *,
-        fail_times: int,
-        answer: Callable[[Any], Any],
-        exception_type: type[Exception],
-    ) -> None:
-        self.__name__ = node_name
-        self.simulation: Simulation = Simulation()
-        self._code = code.value if isinstance(code, FlowErrorCode) else str(code)
-        self._fail_times = fail_times
-        self._answer = answer
-        self._exception_type = exception_type
+    simulation: Simulation
 
-    async def __call__(self, message: Any, ctx: Any) -> Any:
-        done = self.simulation
-        done.attempts += 1
-        if done.failures < self._fail_times:
-            done.failures += 1
-            where = f"{self.__name__} (attempt {done.attempts})"
-            failure = f"[{self._code}] simulated failure in {where}"
-            raise self._exception_type(failure)
-        answer = self._answer(message)
-        return await answer if inspect.isawaitable(answer) else answer
+    async def __call__(self, message: Any, ctx: Any) -> Any: ...
 
 
 def simulate_error(
@@ -168,25 +145,36 @@ def simulate_error(
         exception_type: What is raised.
 
     Raises:
-        ValueError: `fail_times` is negative, or both results are given.
+        ValueError: `fail_times` is below one, or both results are given.
     """
-    if fail_times < 0:
-        msg = "fail_times must not be negative"
+    if fail_times < 1:
+        msg = "fail_times must be >= 1"
         raise ValueError(msg)
     if result is not None and result_factory is not None:
-        msg = "give result or result_factory, not both"
+        msg = "Specify only one of result or result_factory"
         raise ValueError(msg)
 
     def default(message: Any) -> Any:
         return message if result is None else result
 
-    return SimulatedError(
-        node_name,
-        code,
-        fail_times=fail_times,
-        answer=result_factory if result_factory is not None else default,
-        exception_type=exception_type,
-    )
+    answer_of = result_factory if result_factory is not None else default
+    shown_code = code.value if isinstance(code, FlowErrorCode) else str(code)
+    done = Simulation()
+
+    async def simulated(message: Any, ctx: Any) -> Any:
+        done.attempts += 1
+        if done.failures < fail_times:
+            done.failures += 1
+            where = f"{node_name} (attempt {done.attempts})"
+            failure = f"[{shown_code}] simulated failure in {where}"
+            raise exception_type(failure)
+        answer = answer_of(message)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    simulated.__name__ = node_name
+    function = cast("SimulatedError", simulated)
+    function.simulation = done
+    return function
 
 
 async def assert_preserves_message_envelope(

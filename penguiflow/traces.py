@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _OPEN_STREAMS = 10_000
 """Traces whose chunk streams never said `done` and are remembered; the oldest is forgotten."""
 
+_KEPT_EVENTS = 1024
+"""Cancel events that are kept although nobody holds them; the oldest goes first."""
+
 _IDLE_JOINS = 10_000
 """Traces of which nothing is left but an incomplete join; the oldest is forgotten."""
 
@@ -109,6 +112,7 @@ class Traces:
     def __init__(self) -> None:
         self._live: dict[str, Trace] = {}
         self._events: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        self._last_events: OrderedDict[str, asyncio.Event] = OrderedDict()
         self._streams: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._idle_joins: OrderedDict[str, None] = OrderedDict()
         self.on_unlock: Callable[[Trace], None] = _nothing
@@ -169,11 +173,16 @@ class Traces:
             return False
         self._remove(trace)
         self._events.pop(trace.trace_id, None)
+        self._last_events.pop(trace.trace_id, None)
         self._streams.pop(trace.trace_id, None)
         return True
 
     def cancel_event(self, trace_id: str) -> asyncio.Event:
-        """The event that a cancel of the trace sets; the same one while somebody holds it."""
+        """The event that a cancel of the trace sets.
+
+        It is the same one while somebody holds it, and for the last traces asked for: whoever sets
+        it by hand may let go of it.
+        """
         event = self._events.get(trace_id)
         if event is None:
             event = self._events[trace_id] = asyncio.Event()
@@ -182,6 +191,9 @@ class Traces:
                 trace.event = event
                 if trace.cancelled:
                     event.set()
+            self._last_events[trace_id] = event
+            if len(self._last_events) > _KEPT_EVENTS:
+                self._last_events.popitem(last=False)
         return event
 
     def next_seq(self, trace_id: str, stream_id: str, seq: int | None, *, done: bool) -> int:

@@ -57,10 +57,10 @@ def flow_to_mermaid(flow: PenguiFlow, *, direction: str = "TD") -> str:
         arrow = f"-->|{edge.label}|" if edge.label else "-->"
         lines.append(f"    {diagram.ids[edge.source]} {arrow} {diagram.ids[edge.target]}")
     if diagram.ends:
-        lines.append("    classDef endpoint fill:#e6f2ff,stroke:#336699")
+        lines.append("    classDef endpoint fill:#e0f2fe,stroke:#0369a1,stroke-width:1px")
         lines += [f"    class {diagram.ids[end]} endpoint" for end in diagram.ends]
     if diagram.loops:
-        lines.append("    classDef controller_loop fill:#fff4e0,stroke:#cc8400")
+        lines.append("    classDef controller_loop fill:#fef3c7,stroke:#b45309,stroke-width:1px")
         lines += [f"    class {diagram.ids[node]} controller_loop" for node in diagram.loops]
     return "\n".join(lines)
 
@@ -68,20 +68,23 @@ def flow_to_mermaid(flow: PenguiFlow, *, direction: str = "TD") -> str:
 def flow_to_dot(flow: PenguiFlow, *, rankdir: str = "TB") -> str:
     """The flow as a DOT graph; `rankdir` is TB, LR, BT or RL."""
     diagram = _Diagram(flow)
-    lines = ["digraph PenguiFlow {", f"    rankdir={rankdir};"]
+    lines = [
+        "digraph PenguiFlow {",
+        f"    rankdir={rankdir}",
+        "    node [shape=box, style=rounded]",
+    ]
     for place, ident in diagram.ids.items():
-        lines.append(f"    {ident} [label={_quoted(str(place.name))}{_look(place, diagram)}];")
+        lines.append(f"    {ident} [label={_quoted(str(place.name))}{_look(place, diagram)}]")
     for edge in diagram.edges:
         label = f" [label={_quoted(edge.label)}]" if edge.label else ""
-        lines.append(f"    {diagram.ids[edge.source]} -> {diagram.ids[edge.target]}{label};")
+        lines.append(f"    {diagram.ids[edge.source]} -> {diagram.ids[edge.target]}{label}")
     return "\n".join([*lines, "}"])
 
 
 def _look(place: Place, diagram: _Diagram) -> str:
     if isinstance(place, Endpoint):
-        return ", shape=oval, style=filled, fillcolor=lightblue"
-    is_loop = place in diagram.loops
-    return ", shape=box, style=filled, fillcolor=moccasin" if is_loop else ", shape=box"
+        return ', shape=oval, style="filled", fillcolor="#e0f2fe"'
+    return ', style="rounded,filled", fillcolor="#fef3c7"' if place in diagram.loops else ""
 
 
 def _quoted(text: str) -> str:

@@ -155,6 +155,7 @@ class Worker:
         limit, by_deadline = self._limit(message)
         bound: asyncio.Timeout | None = None
         run.started = host.clock.monotonic()
+        run.working = True
         try:
             work = self._invoke(run)
             if limit is None:
@@ -188,6 +189,7 @@ class Worker:
 
     async def _succeeded(self, run: Invocation, result: Any, hops: int | None) -> Outcome:
         host = self._host
+        run.working = False
         try:
             steering: Steering | None = None
             if isinstance(result, Message):
@@ -207,6 +209,7 @@ class Worker:
     async def _failed(
         self, run: Invocation, exc: BaseException, *, timed_out: bool = False, final: bool = False
     ) -> Outcome:
+        run.working = False
         if run.cancelled:
             raise asyncio.CancelledError from exc
         if isinstance(exc, TraceCancelled) and self._host.is_cancelled(run.trace_id):
@@ -235,6 +238,7 @@ class Worker:
         return await self._host.fail(run, error)
 
     async def _expired(self, run: Invocation, message: Message) -> Outcome:
+        run.working = False
         extra = {"deadline_s": message.deadline_s}
         await self._event("deadline_skip", logging.INFO, run, attempt=0, extra=extra)
         return await self._host.expire(run, deadline_answer(message))
@@ -244,6 +248,7 @@ class Worker:
         return await self._host.drop(run)
 
     async def _trace_cancelled(self, run: Invocation) -> Outcome:
+        run.working = False
         outcome = await self._host.drop(run)
         await self._event("node_trace_cancelled", logging.INFO, run, attempt=0)
         return outcome

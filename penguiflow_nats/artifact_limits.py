@@ -55,7 +55,8 @@ def check_size(size: int, limits: Sequence[_Limit], retention: ArtifactRetention
         ValueError: It is larger than an artifact, or all that a session or trace holds, may be.
     """
     if size > retention.max_artifact_bytes:
-        msg = f"artifact of {size} bytes exceeds the limit of {retention.max_artifact_bytes} bytes"
+        most = retention.max_artifact_bytes
+        msg = f"Artifact size ({size} bytes) exceeds limit ({most} bytes)"
         raise ValueError(msg)
     for limit in limits:
         if size > limit.max_bytes or limit.max_count < 1:

@@ -34,6 +34,7 @@ TOP_LEVEL: Mapping[str, str] = {
     "TaskContextSnapshot SteeringEvent UpdateType TaskStatus TaskType SteeringEventType",
     "artifacts": "ArtifactScope ArtifactRef ArtifactRetentionConfig ArtifactStore "
     "InMemoryArtifactStore NoOpArtifactStore discover_artifact_store",
+    "sessions": "SessionStateStore InMemorySessionStateStore StateStoreSessionAdapter",
     "steering": "SteeringInbox SteeringCancelled",
     "remote": "RemoteCallRequest RemoteCallResult RemoteStreamEvent RemoteTaskStatus "
     "RemoteTaskSnapshot RemoteTaskEvent RemoteTaskPage RemotePushNotificationBinding "

@@ -15,7 +15,7 @@ class InMemoryArtifactStore(ArtifactStore):
     """Keeps artifacts in memory, within the limits of its retention.
 
     A session is a session of one tenant and user; its limits and those of its traces hold for it
-    alone. `scope_filter` stands in wherever no scope is given.
+    alone. `scope_filter` is the scope of what is stored without one.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class InMemoryArtifactStore(ArtifactStore):
         return self._shelf.find(artifact_id, now=self._now()) is not None
 
     async def list(self, *, scope: ArtifactScope | None = None) -> ArtifactRefs:
-        wanted = scope or self._default_scope or ArtifactScope()
+        wanted = scope or ArtifactScope()
         return [
             entry.ref.model_copy(deep=True)
             for entry in self._shelf.entries(now=self._now())

@@ -65,8 +65,9 @@ class NoOpArtifactStore(ArtifactStore):
             scope=scope,
             meta=meta,
         )
-        ref.source["preview"] = text[: self._max_inline_preview]
-        ref.source["truncated"] = len(text) > self._max_inline_preview
+        left = len(text) - self._max_inline_preview
+        rest = f"\n... [{left} more chars truncated]" if left > 0 else ""
+        ref.source["preview"] = text[: self._max_inline_preview] + rest
         return ref
 
     async def get(self, artifact_id: str) -> bytes | None:

@@ -172,7 +172,7 @@ class Shelf:
         # First all refusals, then all removals: a refused artifact must cost nobody theirs.
         limit = self._retention.max_artifact_bytes
         if size > limit:
-            msg = f"artifact of {size} bytes exceeds the limit of {limit} bytes"
+            msg = f"Artifact size ({size} bytes) exceeds limit ({limit} bytes)"
             raise ValueError(msg)
         for key in groups:
             name = "session" if key[1] is None else "trace"

@@ -110,7 +110,7 @@ class StateStoreSessionAdapter:
                 trace_id=f"{SESSION_TRACE_PREFIX}{session_id}",
                 ts=self._clock.now(),
                 kind=kind,
-                node_name="session",
+                node_name=None,
                 node_id=task_id,
                 payload=payload,
                 event_id=f"{kind}:{item_id}",

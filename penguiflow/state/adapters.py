@@ -94,7 +94,7 @@ def _method(store: object, feature: str, *names: str) -> Callable[..., Awaitable
         method: Callable[..., Awaitable[Any]] | None = getattr(store, name, None)
         if callable(method):
             return method
-    msg = f"StateStore missing {[names[0]]} required for feature={feature}"
+    msg = f"StateStore missing {'/'.join(names)}, which {feature} need"
     raise TypeError(msg)
 
 

@@ -175,9 +175,9 @@ class SteeringEvent(BaseModel):
         """The event as a JSON text to put in front of a language model."""
         steering = {
             "event_id": self.event_id,
+            "task_id": self.task_id,
             "event_type": self.event_type.value,
             "payload": self.payload,
-            "source": self.source,
             "created_at": self.created_at.isoformat(),
         }
         return json.dumps({"steering": steering}, ensure_ascii=False, default=str)

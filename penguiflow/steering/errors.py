@@ -14,7 +14,7 @@ class SteeringValidationError(ValueError):
 
     def __init__(self, errors: Iterable[str]) -> None:
         self.errors: list[str] = list(errors)
-        super().__init__("; ".join(self.errors))
+        super().__init__(f"Invalid steering payload: {'; '.join(self.errors)}")
 
 
 class SteeringCancelled(RuntimeError):

@@ -30,7 +30,7 @@ class SteeringInbox:
 
     @property
     def cancel_reason(self) -> str | None:
-        """The reason that the first CANCEL gave, if any."""
+        """The reason that the first CANCEL gave, or "cancelled"; None before one arrived."""
         return self._cancel_reason
 
     @property
@@ -80,7 +80,7 @@ class SteeringInbox:
             case SteeringEventType.CANCEL:
                 if not self.cancelled:
                     reason = event.payload.get("reason")
-                    self._cancel_reason = str(reason) if reason else None
+                    self._cancel_reason = str(reason) if reason else "cancelled"
                 self._cancel_event.set()
                 self._may_run.set()
             case SteeringEventType.PAUSE if not self.cancelled:

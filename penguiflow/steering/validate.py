@@ -34,7 +34,7 @@ def validate_steering_event(event: SteeringEvent) -> None:
     Raises:
         SteeringValidationError: something is missing or wrong; it names everything.
     """
-    errors = [*_missing(event), *_malformed(event.payload)]
+    errors = [*_missing(event), *_malformed(event)]
     if errors:
         raise SteeringValidationError(errors)
 
@@ -43,21 +43,23 @@ def _missing(event: SteeringEvent) -> Iterator[str]:
     kind, payload = event.event_type, event.payload
     names = _NEEDS_ONE_OF.get(kind, ())
     if names and not any(_is_text(payload.get(name)) for name in names):
-        wanted = " or ".join(f"'{name}'" for name in names)
-        yield f"{kind.value} requires a non-empty {wanted}"
+        first, *others = (f"'{name}'" for name in names)
+        wanted = f"{first} (or {'/'.join(others)})" if others else first
+        yield f"{kind.value} requires non-empty {wanted}"
     if kind is SteeringEventType.PRIORITIZE:
         priority = payload.get("priority")
         if not isinstance(priority, int) or isinstance(priority, bool):
-            yield f"{kind.value} requires an integer 'priority'"
+            yield f"{kind.value} requires integer 'priority'"
 
 
-def _malformed(payload: Mapping[str, Any]) -> Iterator[str]:
+def _malformed(event: SteeringEvent) -> Iterator[str]:
+    kind, payload = event.event_type.value, event.payload
     for name, choices in _CHOICES.items():
         if payload.get(name) is not None and payload[name] not in choices:
-            yield f"'{name}' must be one of {', '.join(choices)}"
+            yield f"{kind} '{name}' must be {' or '.join(map(repr, choices))}"
     for name, (wanted, words) in _TYPES.items():
         if payload.get(name) is not None and not isinstance(payload[name], wanted):
-            yield f"'{name}' must be {words}"
+            yield f"{kind} '{name}' must be {words}"
 
 
 def _is_text(value: Any) -> bool:

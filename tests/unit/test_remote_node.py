@@ -451,14 +451,14 @@ async def test_a_task_that_waits_for_input_is_left_to_be_resumed() -> None:
 async def test_events_of_a_call_carry_what_is_known() -> None:
     transport = Transport(answer=RemoteCallResult("four", task_id="t", context_id="c"))
     async with Running(transport) as running:
-        await running.call(message("question"))
+        await running.call(asked := message("question"))
         await running.flow.stop()
     assert running.events.remote() == ["remote_call_start", "remote_call_success"]
     base = {
         "remote_skill": "sum",
         "remote_transport": "Transport",
         "remote_streaming": False,
-        "remote_request_bytes": len("question"),
+        "remote_request_bytes": len(asked.model_dump_json()),
         "remote_agent_url": URL,
     }
     assert running.events.extra("remote_call_start") == base
@@ -467,6 +467,7 @@ async def test_events_of_a_call_carry_what_is_known() -> None:
         "remote_task_id": "t",
         "remote_context_id": "c",
         "remote_response_bytes": len("four"),
+        "remote_stream_events": 0,
         "remote_status": "success",
     }
 
@@ -485,10 +486,10 @@ async def test_events_of_a_stream_count_its_pieces() -> None:
             piece["remote_stream_seq"],
             piece["remote_chunk_bytes"],
             piece["remote_chunk_done"],
-            piece["remote_chunk_meta_keys"],
+            piece.get("remote_chunk_meta_keys"),
         )
         for piece in pieces
-    ] == [(0, 3, False, ["a", "b"]), (1, 1, True, [])]
+    ] == [(0, 3, False, ["a", "b"]), (1, 1, True, None)]
     success = running.events.extra("remote_call_success")
     assert success["remote_stream_events"] == 2
     assert success["remote_response_bytes"] == 5

@@ -41,7 +41,8 @@ async def test_scope_filter_is_the_default_scope() -> None:
     ref = await store.put_text("mine")
     foreign = await store.put_text("other", scope=other)
     assert (ref.scope, foreign.scope) == (mine, other)
-    assert await store.list() == [ref]
+    assert await store.list() == [ref, foreign]
+    assert await store.list(scope=mine) == [ref]
     assert await store.list(scope=other) == [foreign]
 
 
@@ -160,15 +161,16 @@ async def test_nothing_is_kept_and_the_reference_says_so() -> None:
 async def test_text_that_is_not_kept_has_a_preview() -> None:
     store = NoOpArtifactStore(max_inline_preview=3)
     long, short = await store.put_text("12345"), await store.put_text("123")
-    assert (long.source["preview"], long.source["truncated"]) == ("123", True)
-    assert (short.source["preview"], short.source["truncated"]) == ("123", False)
+    assert long.source["preview"] == "123\n... [2 more chars truncated]"
+    assert short.source["preview"] == "123"
+    assert long.source["truncated"] is short.source["truncated"] is True
     assert long.source["original_size"] == 5
     assert long.mime_type == "text/plain"
 
 
 async def test_preview_is_500_characters_by_default() -> None:
     ref = await NoOpArtifactStore().put_text("x" * 501)
-    assert ref.source["preview"] == "x" * 500
+    assert ref.source["preview"] == "x" * 500 + "\n... [1 more chars truncated]"
 
 
 async def test_missing_store_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:

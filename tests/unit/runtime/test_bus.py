@@ -112,3 +112,13 @@ async def test_consumer_of_the_bus_does_not_repeat_what_the_flow_does(run: Run) 
     await flow.fetch()
     await settle()
     assert runs == ["x"]
+
+
+async def test_emit_nowait_is_told_before_what_it_leads_to(run: Run) -> None:
+    bus = Bus()
+    flow = run(chain(passing("a"), passing("b"), message_bus=bus))
+    await settle()
+    flow.emit_nowait(message())
+    await flow.fetch()
+    await flow.stop()
+    assert [e.edge for e in bus.heard] == ["OpenSea->a", "a->b", "b->Rookery"]

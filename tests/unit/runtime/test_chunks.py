@@ -288,3 +288,9 @@ def test_web_socket_json() -> None:
         "meta": {"k": 1},
         "type": "chunk",
     }
+
+
+def test_text_is_not_escaped_where_it_need_not_be() -> None:
+    chunk = StreamChunk(stream_id="s", seq=0, text="é", meta={"k": "ü"})
+    assert 'data: {"k": "ü"}' in format_sse_event(chunk)
+    assert '"text": "é"' in chunk_to_ws_json(chunk)

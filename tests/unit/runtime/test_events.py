@@ -131,7 +131,7 @@ async def test_events_of_a_successful_run(run: Run) -> None:
         0.0,
     )
     assert (start.queue_maxsize, start.outgoing_edges) == (7, 1)
-    assert (start.trace_pending, start.trace_inflight, start.trace_cancelled) == (1, 1, False)
+    assert (start.trace_pending, start.trace_inflight, start.trace_cancelled) == (1, 0, False)
     assert (start.queue_depth_in, start.queue_depth_out) == (0, 0)
     assert success.latency_ms is not None
     assert success.latency_ms >= 0

@@ -160,7 +160,7 @@ def test_text_with_extras() -> None:
     formatter = ExtraFormatter("%(levelname)s %(message)s")
     assert formatter.format(record()) == "INFO hello"
     text = formatter.format(record(k=1, s="text", none=None, long="x" * 200))
-    assert text == f'INFO hello [k=1, s="text", none=None, long="{"x" * 100}"]'
+    assert text == f'INFO hello [k=1, s="text", none=None, long="{"x" * 100}..."]'
 
 
 @pytest.mark.parametrize(

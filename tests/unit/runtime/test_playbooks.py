@@ -158,3 +158,12 @@ async def test_cancelled_caller_stops_the_subflow_nevertheless() -> None:
         await calling
     assert unwound == [True]
     assert playbook.is_stopped
+
+
+async def test_event_set_by_hand_is_seen_by_a_later_playbook(run: Run) -> None:
+    flow = run(create(passing("a").to()))
+    flow.ensure_trace_event("t").set()
+    with pytest.raises(TraceCancelled):
+        await call_playbook(
+            lambda: (create(passing("a").to()), None), message(trace_id="t"), runtime=flow
+        )

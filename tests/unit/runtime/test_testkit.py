@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any
 
 import pytest
@@ -99,15 +100,21 @@ async def test_simulated_results() -> None:
         return f"later {msg}"
 
     made = [
-        simulate_error("n", "X", fail_times=0, result="fixed"),
-        simulate_error("n", "X", fail_times=0, result_factory=lambda msg: f"made of {msg}"),
-        simulate_error("n", "X", fail_times=0, result_factory=later),
+        simulate_error("n", "X", result="fixed"),
+        simulate_error("n", "X", result_factory=lambda msg: f"made of {msg}"),
+        simulate_error("n", "X", result_factory=later),
     ]
+    for each in made:
+        with pytest.raises(RuntimeError):
+            await each("msg", None)
     assert [await each("msg", None) for each in made] == ["fixed", "made of msg", "later msg"]
     with pytest.raises(KeyError):
         await simulate_error("n", "X", exception_type=KeyError)("msg", None)
-    with pytest.raises(ValueError, match="negative"):
-        simulate_error("n", "X", fail_times=-1)
+    with pytest.raises(ValueError, match="fail_times must be >= 1"):
+        simulate_error("n", "X", fail_times=0)
+    with pytest.raises(ValueError, match="only one of result or result_factory"):
+        simulate_error("n", "X", result=1, result_factory=later)
+    assert inspect.iscoroutinefunction(made[0])
 
 
 async def test_envelope_that_is_kept() -> None:

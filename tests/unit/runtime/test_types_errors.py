@@ -114,3 +114,9 @@ def test_error_from_an_exception(message: str | None, exc: Exception, expected: 
         trace_id="t", node_name="n", node_id="id", exc=exc, code="X", message=message
     )
     assert (error.message, error.unwrap(), error.code) == (expected, exc, "X")
+
+
+def test_text_of_an_error_names_trace_and_node() -> None:
+    error = FlowError(trace_id="t", node_name="n", code="X", message="it broke")
+    assert str(error) == "[X] it broke trace=t node=n"
+    assert str(FlowError(trace_id=None, node_name=None, code="X", message="m")) == "[X] m"

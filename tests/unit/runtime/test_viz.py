@@ -49,14 +49,15 @@ def test_ids_are_safe_and_different() -> None:
 def test_dot() -> None:
     text = flow_to_dot(flow())
     assert text.startswith("digraph ")
-    assert "rankdir=TB;" in text
+    assert "rankdir=TB\n" in text
     for expected in (
-        'OpenSea -> a [label="ingress"];', "a -> b;", 'think -> think [label="loop"];',
-        'think -> Rookery [label="egress"];',
+        'OpenSea -> a [label="ingress"]', "a -> b",
+        'think -> think [label="loop"]', 'a [label="a"]',
+        'think -> Rookery [label="egress"]',
     ):  # fmt: skip
         assert expected in text
     assert text.rstrip().endswith("}")
-    assert "rankdir=LR;" in flow_to_dot(flow(), rankdir="LR")
+    assert "rankdir=LR\n" in flow_to_dot(flow(), rankdir="LR")
 
 
 def test_quote_in_a_name_does_not_break_the_diagram() -> None:

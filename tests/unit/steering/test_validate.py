@@ -47,12 +47,12 @@ def test_event_with_what_it_needs_is_valid(kind: str, payload: dict[str, Any]) -
         ("INJECT_CONTEXT", {}, "'text'"),
         ("USER_MESSAGE", {"text": "  "}, "'text'"),
         ("USER_MESSAGE", {"text": 5}, "'text'"),
-        ("REDIRECT", {"text": "x"}, "'instruction' or 'goal' or 'query'"),
+        ("REDIRECT", {"text": "x"}, "'instruction' (or 'goal'/'query')"),
         ("REDIRECT", {"goal": ""}, "'goal'"),
         ("PRIORITIZE", {}, "'priority'"),
         ("PRIORITIZE", {"priority": "1"}, "'priority'"),
         ("PRIORITIZE", {"priority": True}, "'priority'"),
-        ("APPROVE", {}, "'resume_token' or 'patch_id' or 'event_id'"),
+        ("APPROVE", {}, "'resume_token' (or 'patch_id'/'event_id')"),
         ("REJECT", {"resume_token": None}, "'resume_token'"),
     ],
 )
@@ -90,5 +90,5 @@ def test_everything_wrong_is_named_at_once() -> None:
 def test_error_is_a_value_error_with_all_in_its_text() -> None:
     error = SteeringValidationError(["first", "second"])
     assert isinstance(error, ValueError)
-    assert str(error) == "first; second"
+    assert str(error) == "Invalid steering payload: first; second"
     assert error.errors == ["first", "second"]
