@@ -1,10 +1,12 @@
-"""The durable hop: take a message, hand one on, settle; ours beside two hand-written ones.
+"""The durable hop: take a message, hand one on, settle; ours beside three hand-written ones.
 
 `python -m benchmarks hop` measures, interleaved in one run on one machine:
 
     naive       fetch(1), js.publish with a message id, ack: as the client's documentation teaches
     pipelined   the best that a hand-written hop reaches with nats-py: continuous pull, publish
                 acknowledgements through one inbox, callbacks only, plain ack, no commit
+    fenced      the same with the durability of ours and nothing else: a task per message, one
+                write fenced by its input, plain ack; raw bytes, no envelope and no codec
     ours        a node of a durable flow on the worker, with the commit: envelope, record fenced by
                 its input, ack; the record is what the next node consumes
 
@@ -21,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commit_forms.client import ACK, Client
-from benchmarks.commit_forms.forms import add_consumer
-from benchmarks.commit_forms.hops import PAYLOAD, drained, measure_naive
+from benchmarks.commit_forms.forms import F3X, add_consumer
+from benchmarks.commit_forms.hops import PAYLOAD, drained, measure, measure_naive
 from penguiflow import Context, Headers, Message, Node, NodePolicy, PenguiFlow, create
 from penguiflow.cli.memory import settle_collector
 from penguiflow.durable.client import DurableClient
@@ -159,20 +161,24 @@ async def ours(count: int) -> Sample:
 async def run(count: int = 20_000, rounds: int = 3) -> None:
     """Measure and print a table. The collector is set as in a process of `penguiflow worker`."""
     settle_collector()
-    samples: dict[str, list[Sample]] = {"naive": [], "pipelined": [], "ours": []}
+    samples: dict[str, list[Sample]] = {
+        name: [] for name in ("naive", "pipelined", "fenced", "ours")
+    }
     for _ in range(rounds):  # interleaved, so that a slow minute of the machine meets each
         naive = await measure_naive(count // 6)
         samples["naive"].append(Sample(naive.rate, naive.client_us, naive.server_us))
         samples["pipelined"].append(await pipelined(count))
+        fenced = await measure(F3X, count, WINDOW, confirmed=False)
+        samples["fenced"].append(Sample(fenced.rate, fenced.client_us, fenced.server_us))
         samples["ours"].append(await ours(count))
     medians = {name: statistics.median(s.rate for s in got) for name, got in samples.items()}
-    print("| hop | x naive | x pipelined | hops/s | client us | server us |")
-    print("|---|---|---|---|---|---|")
+    print("| hop | x naive | x pipelined | x fenced | hops/s | client us | server us |")
+    print("|---|---|---|---|---|---|---|")
     for name, got in samples.items():
         rate = medians[name]
         print(
             f"| {name} | {rate / medians['naive']:.1f} | {rate / medians['pipelined']:.2f} "
-            f"| {rate:,.0f} | {statistics.median(s.client_us for s in got):.0f} "
+            f"| {rate / medians['fenced']:.2f} | {rate:,.0f} | {statistics.median(s.client_us for s in got):.0f} "
             f"| {statistics.median(s.server_us for s in got):.0f} |"
         )
 

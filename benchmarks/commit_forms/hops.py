@@ -56,7 +56,7 @@ async def fill(client: Client, form: Form, count: int) -> None:
         await asyncio.gather(*answers)
 
 
-async def hop(client: Client, form: Form, msg: Msg) -> None:
+async def hop(client: Client, form: Form, msg: Msg, *, confirmed: bool = True) -> None:
     tokens = msg.subject.split(".")
     trace = tokens[2] if form.edges else tokens[1]
     subject = record_subject(trace, "a", "in")
@@ -66,13 +66,13 @@ async def hop(client: Client, form: Form, msg: Msg) -> None:
         raise RuntimeError(msg_)
     if form.edges:
         await client.write(f"edge.b.{trace}.a", PAYLOAD, {"Nats-Msg-Id": subject})
-    if form is forms.NONE:
+    if form is forms.NONE or not confirmed:
         await client.nc.publish(msg.reply, ACK)  # what is possible without any promise
     else:
         await (await client.send(msg.reply, ACK))
 
 
-async def measure(form: Form, count: int, window: int) -> Sample:
+async def measure(form: Form, count: int, window: int, *, confirmed: bool = True) -> Sample:
     with running_server() as server:
         client = await Client(timeout=20).connect(server.url)
         await form.create(client)
@@ -85,7 +85,7 @@ async def measure(form: Form, count: int, window: int) -> Sample:
         async def handle(msg: Msg) -> None:
             nonlocal left
             try:
-                await hop(client, form, msg)
+                await hop(client, form, msg, confirmed=confirmed)
             except BaseException as error:
                 failed.append(error)
                 done.set()
