@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from penguiflow.endpoints import OPEN_SEA, ROOKERY
+from penguiflow.telemetry.instrument import Announce
 from penguiflow.traces import Trace
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ class LocalCancel:
     def __init__(self, host: LocalHost) -> None:
         self._host = host
 
-    async def start(self, trace_id: str, by: str | None = None) -> bool:
-        """Cancel a trace; does not wait for its end. `by` is the cancel's W3C trace context.
+    async def start(self, trace_id: str, announce: Announce | None = None) -> bool:
+        """Cancel a trace; does not wait for its end. `announce` gives the cancel's trace context.
 
         Returns:
             False when nothing of the trace is queued, running or unread.
@@ -43,7 +44,9 @@ class LocalCancel:
             extra={"pending": trace.pending},
         )
         if host.instrument is not None:
-            host.instrument.cancelled_by([run.delivery.span for run in trace.runs], by)
+            spans = [run.delivery.span for run in trace.runs]
+            by = None if announce is None else announce(None, spans[0] if spans else None)
+            host.instrument.cancelled_by(spans, by)
         for run in list(trace.runs):
             run.cancel()
         await self._drop(trace)

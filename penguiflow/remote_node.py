@@ -6,13 +6,12 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import trace
-
 from penguiflow.clock import SYSTEM_CLOCK
 from penguiflow.node import Node, NodePolicy
 from penguiflow.remote_call import RemoteCall
 from penguiflow.remote_guard import RemoteGuard
 from penguiflow.remote_models import RemoteCallRequest
+from penguiflow.telemetry.ids import current_traceparent
 from penguiflow.types import Message
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def _request(
         tenant=message.headers.tenant,
         deadline_s=message.deadline_s,
         idempotency_key=_key(ctx),
-        traceparent=_traceparent(),
+        traceparent=current_traceparent(),
     )
 
 
@@ -123,14 +122,6 @@ def _key(ctx: Context) -> str | None:
     with contextlib.suppress(RuntimeError):  # called by hand, outside of a run
         return ctx.idempotency_key
     return None
-
-
-def _traceparent() -> str | None:
-    """The W3C trace context of the current span, if there is one."""
-    span = trace.get_current_span().get_span_context()
-    if not span.is_valid:
-        return None
-    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
 
 
 __all__ = ["RemoteNode"]

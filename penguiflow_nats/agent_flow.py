@@ -10,6 +10,7 @@ from typing import Any
 from penguiflow.errors import FlowError
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.telemetry.joined import joined
 from penguiflow.types import Message, StreamChunk
 from penguiflow_nats.agent_skills import Chunk, Emit
 
@@ -55,7 +56,8 @@ class FlowHandler:
         inside = message.model_copy(update={"trace_id": task})
         with self._listening(task) as failure:
             try:
-                await self._flow.emit(inside, trace_id=task)
+                with joined():  # the call goes on inside
+                    await self._flow.emit(inside, trace_id=task)
                 while True:
                     value = await self._next(task, failure)
                     payload = value.payload if isinstance(value, Message) else value

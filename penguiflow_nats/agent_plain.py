@@ -12,7 +12,7 @@ from msgspec import Raw
 from penguiflow.durable.wire_errors import WireError
 from penguiflow_nats.agent_questions import Deadline
 from penguiflow_nats.agent_skills import Chunk
-from penguiflow_nats.agent_span import begin, end
+from penguiflow_nats.agent_span import begin, end, inside
 from penguiflow_nats.agent_task import AgentSite
 from penguiflow_nats.call_subjects import task_token
 from penguiflow_nats.call_wire import (
@@ -114,7 +114,7 @@ class PlainCalls:
 
     async def _ended(self, request: CallRequest, context: Context | None) -> TaskRecord:
         """How the handler ended."""
-        answer = self._answer(request)
+        answer = self._answer(inside(request, context))
         answering = asyncio.get_running_loop().create_task(answer, context=context)
         try:
             await asyncio.wait({answering}, timeout=request.budget)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from contextvars import Context
+
+import msgspec
+
+from penguiflow.telemetry.ids import current_traceparent
 from penguiflow.telemetry.instrument import AgentInstrument, Span
 from penguiflow_nats.call_wire import CallRequest, TaskRecord
 
@@ -22,6 +27,12 @@ def begin(probe: AgentInstrument, request: CallRequest, *, attempt: int) -> Span
     )
 
 
+def inside(request: CallRequest, context: Context | None) -> CallRequest:
+    """The request as its handler sees it in this context: it goes on from the own span."""
+    own = None if context is None else context.run(current_traceparent)
+    return request if own is None else msgspec.structs.replace(request, traceparent=own)
+
+
 def end(probe: AgentInstrument, span: Span, record: TaskRecord | None) -> None:
     """The work is over; without a record the task has no end here."""
     if record is None:
@@ -30,4 +41,4 @@ def end(probe: AgentInstrument, span: Span, record: TaskRecord | None) -> None:
         probe.end(span, record.state, record.error[0] if record.error is not None else None)
 
 
-__all__ = ["LEFT", "begin", "end"]
+__all__ = ["LEFT", "begin", "end", "inside"]

@@ -18,6 +18,7 @@ from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_delivery import CallDelivery
 from penguiflow_nats.agent_questions import Deadline, Questions
 from penguiflow_nats.agent_skills import AuthRequired, Chunk, Rejected
+from penguiflow_nats.agent_span import inside
 from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_questions import Dialogue, Question, packed, reply_of
 from penguiflow_nats.call_subjects import CallNames
@@ -252,7 +253,7 @@ class AgentTask:
         self._publisher = publisher = self._new_publisher()
         probe = self._site.probe
         context = None if probe is None else probe.context(self.span)
-        work = self._work_on(request, publisher)
+        work = self._work_on(inside(request, context), publisher)
         self._work = self._loop.create_task(work, context=context)
         timer = self._loop.call_later(_START_AFTER, self._announce_soon, request)
         try:

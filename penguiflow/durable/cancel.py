@@ -18,6 +18,7 @@ from penguiflow.durable.ledger import Books, TraceStatus
 from penguiflow.durable.log import AlreadyCommitted, Log, Stored
 from penguiflow.durable.tokens import trace_token
 from penguiflow.durable.topology import cancel_key, end_key, everything
+from penguiflow.telemetry.instrument import Announce
 
 CANCEL_TOPIC = "cancel"
 """The broadcast that tells every worker at once; its data is what `announced` reads."""
@@ -33,11 +34,11 @@ def announced(data: bytes) -> tuple[str, str | None]:
 
 
 async def cancel_trace(
-    log: Log, trace_id: str, *, client: str, now: float, traceparent: str | None = None
+    log: Log, trace_id: str, *, client: str, now: float, announce: Announce | None = None
 ) -> bool:
     """Cancel a trace. A call that was cut off is completed by the next one.
 
-    `traceparent` is the W3C trace context of the cancel.
+    `announce` gives the W3C trace context of the cancel.
 
     Returns:
         Whether the trace is cancelled; False when it is not known or has ended otherwise.
@@ -49,6 +50,7 @@ async def cancel_trace(
     books = Books.of(trace, await log.read(everything(trace)))
     if books.status is not TraceStatus.RUNNING:
         return books.status is TraceStatus.CANCELLED
+    traceparent = None if announce is None else announce(_submission(books), None)
     marker = Envelope(
         v=VERSION,
         tenant=log.tenant,
@@ -68,6 +70,13 @@ async def cancel_trace(
         await log.append(end_key(trace), encode(msgspec.structs.replace(marker, outcome=outcome)))
     books = Books.of(trace, await log.read(everything(trace)))
     return books.status is TraceStatus.CANCELLED
+
+
+def _submission(books: Books) -> str | None:
+    """The trace context that the trace was submitted with."""
+    envelopes = (entry.envelope for entry in books.entries)
+    found = (e.traceparent for e in envelopes if e is not None and e.traceparent is not None)
+    return next(found, None)
 
 
 async def _remove(log: Log, trace: str) -> str:

@@ -36,7 +36,7 @@ from penguiflow.errors import FlowError, TraceCancelled
 from penguiflow.floe import trace_of
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
-from penguiflow.telemetry.instrument import Append, FlowPlace, Instrument
+from penguiflow.telemetry.instrument import Announce, Append, FlowPlace, Instrument
 from penguiflow.types import Message, StreamChunk, new_trace_id
 
 _POLL = 2.0
@@ -314,11 +314,9 @@ class DurableClient:
             LogError: the log does not answer; a repeated call goes on.
         """
 
-        def cancel(traceparent: str | None = None) -> Coroutine[Any, Any, bool]:
+        def cancel(announce: Announce | None = None) -> Coroutine[Any, Any, bool]:
             now = self._clock.now()
-            return cancel_trace(
-                self.log, trace_id, client=self.id, now=now, traceparent=traceparent
-            )
+            return cancel_trace(self.log, trace_id, client=self.id, now=now, announce=announce)
 
         return await (cancel() if self._probe is None else self._probe.cancelling(trace_id, cancel))
 

@@ -18,6 +18,7 @@ from penguiflow.durable.check import check_durable
 from penguiflow.durable.codec import TypeMap, ValueCodec
 from penguiflow.durable.commit import Commit
 from penguiflow.durable.dead_letters import DeadLetters
+from penguiflow.durable.envelope import decode
 from penguiflow.durable.host import DurableHost
 from penguiflow.durable.join import DurableJoin
 from penguiflow.durable.lane import Lane
@@ -241,7 +242,7 @@ class DurableWorker:
         for trace_id in self.host.running():
             marker = await self.log.get(cancel_key(trace_token(trace_id)))
             if marker is not None:
-                self.cancel_here(trace_id)
+                self.cancel_here(trace_id, decode(marker.data).traceparent)
 
 
 def _chosen(flow: PenguiFlow, names: Sequence[str] | None) -> list[Node]:

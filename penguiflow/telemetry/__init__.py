@@ -1,7 +1,31 @@
-"""Observing flows, remote calls and agents: by OpenTelemetry, or by an instrument of your own."""
+"""Observing flows, remote calls and agents: by OpenTelemetry, or by an instrument of your own.
+
+setup        one call: the SDK, OTLP, the standard variables; gives a Telemetry
+Telemetry    what `setup` gives: pass it as `telemetry=`, shut it down last
+Tracing      spans by a provider of yours
+Instrument   what all of them are; Instruments puts several together
+SpanIds      a logging filter that gives records the ids of their span
+joined       a block in which what is emitted belongs to the trace around it
+"""
 
 from __future__ import annotations
 
-from penguiflow.telemetry.instrument import Instrument
+from penguiflow.telemetry.instrument import FlowPlace, Instrument
+from penguiflow.telemetry.joined import joined
+from penguiflow.telemetry.logs import SpanIds
+from penguiflow.telemetry.provider import TelemetryMissing
+from penguiflow.telemetry.exporting import Telemetry, setup
+from penguiflow.telemetry.together import Instruments
+from penguiflow.telemetry.tracing import Tracing
 
-__all__ = ["Instrument"]
+__all__ = [
+    "FlowPlace",
+    "Instrument",
+    "Instruments",
+    "SpanIds",
+    "Telemetry",
+    "TelemetryMissing",
+    "Tracing",
+    "joined",
+    "setup",
+]

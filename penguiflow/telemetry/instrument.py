@@ -31,8 +31,11 @@ Bury = Callable[["DeadLetter"], Awaitable[None]]
 """`DeadLetters.bury`, or something that wraps it."""
 Settle = Callable[[], Awaitable[None]]
 """Tells the log what became of an entry."""
-Cancel = Callable[[str | None], Awaitable[bool]]
-"""Cancels a trace; takes the W3C trace context of the cancel."""
+Announce = Callable[[str | None, Span], str | None]
+"""Called when a trace is really to be cancelled, with the W3C trace context of its submission or
+the span of one of its runs, as far as they are known; gives the trace context of the cancel."""
+Cancel = Callable[[Announce], Awaitable[bool]]
+"""Cancels a trace and announces it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +176,7 @@ class AgentInstrument(Protocol):
 
 __all__ = [
     "AgentInstrument",
+    "Announce",
     "Append",
     "Bury",
     "CallInstrument",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from penguiflow.telemetry.instrument import (
     AgentInstrument,
+    Announce,
     Append,
     Bury,
     CallInstrument,
@@ -88,9 +89,26 @@ class _Flow(_Parts[FlowInstrument]):
         return bury
 
     def cancelling(self, trace_id: str, cancel: Cancel) -> Awaitable[bool]:
-        for part in self._parts:
-            cancel = _Passing(part, trace_id, cancel)
-        return cancel(None)
+        for index in range(len(self._parts)):
+            cancel = self._announced(index, trace_id, cancel)
+        return cancel(_nothing)
+
+    def _announced(self, index: int, trace_id: str, cancel: Cancel) -> Cancel:
+        """A cancel that one more part is told of."""
+        part = self._parts[index]
+
+        def outer(above: Announce) -> Awaitable[bool]:
+            def inner(own: Announce) -> Awaitable[bool]:
+                def both(traceparent: str | None, span: Span) -> str | None:
+                    mine = None if span is None else span[index]
+                    first, second = above(traceparent, span), own(traceparent, mine)
+                    return second or first
+
+                return cancel(both)
+
+            return part.cancelling(trace_id, inner)
+
+        return outer
 
     def cancelled_by(self, spans: Iterable[Span], traceparent: str | None) -> None:
         own = list(zip(*(s for s in spans if s is not None), strict=True))
@@ -98,20 +116,8 @@ class _Flow(_Parts[FlowInstrument]):
             part.cancelled_by(each, traceparent)
 
 
-class _Passing:
-    """A cancel inside of one that is observed; the context of the outer one stays when the inner
-    one has none."""
-
-    def __init__(self, part: FlowInstrument, trace_id: str, cancel: Cancel) -> None:
-        self._part = part
-        self._trace_id = trace_id
-        self._cancel = cancel
-
-    def __call__(self, traceparent: str | None) -> Awaitable[bool]:
-        def inner(own: str | None) -> Awaitable[bool]:
-            return self._cancel(own or traceparent)
-
-        return self._part.cancelling(self._trace_id, inner)
+def _nothing(traceparent: str | None, span: Span) -> None:
+    """Nobody is above."""
 
 
 class _Node(_Parts[NodeInstrument]):

@@ -59,7 +59,7 @@ class Recorder:
 
     async def cancelling(self, trace_id: str, cancel: Any) -> bool:
         self.told.append(("cancelling", trace_id))
-        return bool(await cancel("00-" + "1" * 32 + "-" + "2" * 16 + "-01"))
+        return bool(await cancel(lambda above, run: "00-" + "1" * 32 + "-" + "2" * 16 + "-01"))
 
     def cancelled_by(self, spans: Any, traceparent: str | None) -> None:
         self.told.append(("cancelled_by", list(spans), traceparent))

@@ -1,0 +1,95 @@
+"""The span of a call to a remote agent: one for the whole call, however it is carried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from opentelemetry.trace import SpanKind
+
+from penguiflow.telemetry import conventions as c
+from penguiflow.telemetry.attempt import Attempt, Part
+from penguiflow.telemetry.outcomes import of_call
+from penguiflow.telemetry.tracer import ambient
+
+if TYPE_CHECKING:
+    from penguiflow.remote_models import RemoteCallRequest
+
+
+class _Call(Attempt):
+    """A call under way."""
+
+    __slots__ = ("characters", "chunks")
+
+    chunks: int
+    characters: int
+
+
+class CallSpans:
+    """CLIENT spans; none is current while an answer is read, since its reader may be anybody."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+
+    def begin(self, request: RemoteCallRequest, *, streaming: bool) -> Any:
+        system, agent = _address(request.agent_url)
+        method = f"{agent}/{request.skill}"
+        attributes = {
+            c.RPC_SYSTEM: system,
+            c.RPC_METHOD: method,
+            c.GEN_AI_OPERATION: c.INVOKE_AGENT,
+            c.GEN_AI_AGENT: agent,
+            c.SKILL: request.skill,
+            c.STREAMING: streaming,
+        }
+        parent, _ = ambient()
+        trace_id = request.trace_id or request.message.trace_id
+        started = self._part.start(
+            method, SpanKind.CLIENT, attributes, parent=parent, trace_id=trace_id
+        )
+        call = _Call(started.span, trace_id)
+        call.chunks = call.characters = 0
+        request.traceparent, request.tracestate = call.traceparent, call.tracestate
+        return call
+
+    def chunk(self, span: Any, size: int) -> None:
+        call = cast("_Call", span)
+        if not call.chunks:
+            call.span.add_event("first_chunk")
+        call.chunks += 1
+        call.characters += size
+
+    def resumed(self, span: Any, attempt: int) -> None:
+        cast("_Call", span).span.add_event("resume", {c.ATTEMPT: attempt})
+
+    def cancelled(self, span: Any, reason: str) -> None:
+        cast("_Call", span).span.add_event("cancel", {c.REASON: reason})
+
+    def end(self, span: Any, error: BaseException | None) -> None:
+        call = cast("_Call", span)
+        if not call.recording:
+            return
+        if call.chunks:
+            totals = {c.CHUNKS: call.chunks, c.CHUNK_CHARACTERS: call.characters}
+            call.span.set_attributes(totals)
+        outcome, kind = of_call(error)
+        if kind is not None and error is not None:
+            call.fail(kind)
+            call.span.add_event(c.EXCEPTION, self._part.redaction.exception(error))
+        call.end(outcome)
+
+
+def _address(agent_url: str) -> tuple[str, str]:
+    """(system, agent) of an address, without its credentials, its port and its query."""
+    try:
+        parts = urlsplit(agent_url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "unknown", "unknown"
+    path = parts.path.strip("/")
+    if parts.scheme == "nats":  # nats://agent or nats://tenant/agent
+        return "nats", path or host
+    return parts.scheme or "unknown", f"{host}/{path}" if path else host
+
+
+__all__ = ["CallSpans"]

@@ -1,0 +1,129 @@
+"""One call that turns telemetry on: `telemetry = setup("orders")`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from opentelemetry import trace
+
+from penguiflow.telemetry.provider import new_provider
+from penguiflow.telemetry.redaction import Redact
+from penguiflow.telemetry.together import Instruments
+from penguiflow.telemetry.tracing import Tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.sdk.trace.sampling import Sampler
+
+    from penguiflow.telemetry.instrument import Instrument
+
+SHUTDOWN_LIMIT = 5.0
+"""Seconds that the last spans are given."""
+
+
+class Telemetry(Instruments):
+    """Instruments with what exports for them. Give it as `telemetry=`, and shut it down last.
+
+    Args:
+        parts: The instruments.
+        closing: What flushes and ends each exporter. It may block; a thread of its own calls it.
+    """
+
+    def __init__(self, *parts: Instrument, closing: tuple[Callable[[], object], ...] = ()) -> None:
+        super().__init__(parts)
+        self._closing = closing
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.shutdown()
+
+    async def shutdown(self, timeout: float = SHUTDOWN_LIMIT) -> bool:
+        """Export what is left, for at most `timeout` seconds; the event loop goes on meanwhile.
+
+        Returns:
+            Whether all of it was handed to the exporters' end. What was not is given up: the
+            threads that still wait for a collector do not hold the process. Idempotent.
+        """
+        if self._closed or not self._closing:
+            return True
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        left = len(self._closing)
+
+        def one_ended() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                ended.set()
+
+        def close(closing: Callable[[], object]) -> None:
+            # What an exporter raises at its end is logged by it; a loop that is gone waits no more.
+            with contextlib.suppress(Exception):
+                closing()
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(one_ended)
+
+        for each in self._closing:
+            # A daemon: the SDK's own limits are longer than ours, and are not kept.
+            threading.Thread(target=close, args=(each,), daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await ended.wait()
+        return ended.is_set()
+
+
+def setup(
+    service_name: str | None = None,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    exporter: SpanExporter | None = None,
+    sampler: Sampler | None = None,
+    join_ambient: bool = False,
+    trust_parent_sampling: bool | None = None,
+    redact: Redact | None = None,
+    set_global: bool = False,
+) -> Telemetry:
+    """Make spans and export them: a provider of our own with a batch processor.
+
+    Everything that is not given here comes from the standard variables, such as
+    `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`,
+    `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_BSP_MAX_QUEUE_SIZE`.
+
+    Args:
+        service_name: `service.name` of the resource.
+        attributes: More of the resource.
+        exporter: Takes the spans; by default OTLP over HTTP.
+        sampler: Decides which traces are kept; by default what the variables say, else all.
+        join_ambient, trust_parent_sampling, redact: As of `Tracing`.
+        set_global: Whether to make the provider the global one, for the spans of other libraries.
+
+    Raises:
+        TelemetryMissing: the extra `otel` is not installed.
+    """
+    provider = new_provider(service_name, attributes=attributes, exporter=exporter, sampler=sampler)
+    if set_global:
+        trace.set_tracer_provider(provider)
+    tracing = Tracing(
+        provider,
+        join_ambient=join_ambient,
+        trust_parent_sampling=trust_parent_sampling,
+        redact=redact,
+    )
+    return Telemetry(tracing, closing=(provider.shutdown,))
+
+
+__all__ = ["SHUTDOWN_LIMIT", "Telemetry", "setup"]
