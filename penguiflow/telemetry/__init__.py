@@ -10,11 +10,11 @@ joined       a block in which what is emitted belongs to the trace around it
 
 from __future__ import annotations
 
+from penguiflow.telemetry.exporting import Telemetry, setup
 from penguiflow.telemetry.instrument import FlowPlace, Instrument
 from penguiflow.telemetry.joined import joined
 from penguiflow.telemetry.logs import SpanIds
 from penguiflow.telemetry.provider import TelemetryMissing
-from penguiflow.telemetry.exporting import Telemetry, setup
 from penguiflow.telemetry.together import Instruments
 from penguiflow.telemetry.tracing import Tracing
 

@@ -89,6 +89,7 @@ class Telemetry(Instruments):
 def setup(
     service_name: str | None = None,
     *,
+    default_service_name: str = "penguiflow",
     attributes: Mapping[str, Any] | None = None,
     exporter: SpanExporter | None = None,
     sampler: Sampler | None = None,
@@ -104,7 +105,8 @@ def setup(
     `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_BSP_MAX_QUEUE_SIZE`.
 
     Args:
-        service_name: `service.name` of the resource.
+        service_name: `service.name` of the resource, whatever the variables say.
+        default_service_name: The same, when they say nothing.
         attributes: More of the resource.
         exporter: Takes the spans; by default OTLP over HTTP.
         sampler: Decides which traces are kept; by default what the variables say, else all.
@@ -114,7 +116,13 @@ def setup(
     Raises:
         TelemetryMissing: the extra `otel` is not installed.
     """
-    provider = new_provider(service_name, attributes=attributes, exporter=exporter, sampler=sampler)
+    provider = new_provider(
+        service_name,
+        default_service_name=default_service_name,
+        attributes=attributes,
+        exporter=exporter,
+        sampler=sampler,
+    )
     if set_global:
         trace.set_tracer_provider(provider)
     tracing = Tracing(

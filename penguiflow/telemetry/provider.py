@@ -37,6 +37,7 @@ def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
 def new_provider(
     service_name: str | None,
     *,
+    default_service_name: str,
     attributes: Mapping[str, Any] | None,
     exporter: SpanExporter | None,
     sampler: Sampler | None,
@@ -54,7 +55,7 @@ def new_provider(
         raise TelemetryMissing(msg) from error
     provider = TracerProvider(
         sampler=sampler,
-        resource=_resource(service_name, attributes),
+        resource=_resource(service_name, default_service_name, attributes),
         shutdown_on_exit=False,  # it would wait for a collector that does not answer
     )
     exporters = [exporter] if exporter is not None else [_exporter(n) for n in _named()]
@@ -63,12 +64,14 @@ def new_provider(
     return provider
 
 
-def _resource(service_name: str | None, attributes: Mapping[str, Any] | None) -> Resource:
+def _resource(
+    service_name: str | None, default: str, attributes: Mapping[str, Any] | None
+) -> Resource:
     """What tells this process from others. What the variables say wins over our defaults."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
     own: dict[str, Any] = {
-        "service.name": "penguiflow",
+        "service.name": default,
         "service.instance.id": secrets.token_hex(8),
         "process.pid": os.getpid(),
         "host.name": socket.gethostname(),

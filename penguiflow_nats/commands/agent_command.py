@@ -19,8 +19,10 @@ from penguiflow.cli.logs import level, show_logs
 from penguiflow.cli.memory import settle_collector
 from penguiflow.cli.options import count, option, seconds
 from penguiflow.cli.output import tell
+from penguiflow.telemetry import Instrument
 from penguiflow_nats.agent import Agent, AgentOptions, BadHandler
 from penguiflow_nats.commands.agent import AgentSpec, BadAgentSpec, as_agent, run_agent
+from penguiflow_nats.commands.observing import add_telemetry, observed
 from penguiflow_nats.commands.shared import add_server, explained
 from penguiflow_nats.errors import ConnectFailed
 from penguiflow_nats.synadia import FrontOptions, SynadiaFront, answering
@@ -77,6 +79,7 @@ class AgentCommand:
             help="whose agent it is, for those clients",
         )
         _add_process(parser)
+        add_telemetry(parser)
         add_server(parser)
 
     def run(self, args: Namespace) -> int:
@@ -139,12 +142,18 @@ class _Process:
         self._agent = agent
         self._stopping = asyncio.Event()
         self._front: SynadiaFront | None = None
+        self._telemetry: Instrument | None = None
 
     async def serve(self) -> int:
         """Take calls until a signal; wait for the server as long as may be waited."""
         loop = asyncio.get_running_loop()
         for each in _SIGNALS:
             loop.add_signal_handler(each, self._signalled, each)
+        async with observed(self._args, self._agent.name) as self._telemetry:
+            return await self._served()
+
+    async def _served(self) -> int:
+        loop = asyncio.get_running_loop()
         give_up, waiting = loop.time() + self._args.wait, False
         while not self._stopping.is_set():
             try:
@@ -171,6 +180,7 @@ class _Process:
                 tenant=self._args.tenant,
                 options=self._options(),
                 drain=self._args.drain,
+                telemetry=self._telemetry,
                 ready=self._ready,
                 stop=self._stopping,
             )

@@ -22,7 +22,9 @@ from penguiflow.durable.topology import flow_token
 from penguiflow.durable.worker import DurableWorker
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.telemetry import Instrument
 from penguiflow_nats import runtime
+from penguiflow_nats.commands.observing import add_telemetry, observed
 from penguiflow_nats.commands.shared import add_flow, explained
 from penguiflow_nats.errors import ConnectFailed, NatsError
 from penguiflow_nats.persist import is_transient
@@ -77,6 +79,7 @@ class WorkerCommand:
             help="what to log on standard error",
         )
         _add_times(parser)
+        add_telemetry(parser)
 
     def run(self, args: Namespace) -> int:
         show_logs(args.log_level)
@@ -145,6 +148,7 @@ class _Process:
         self._args = args
         self._stopping = asyncio.Event()
         self._was_ready = False
+        self._telemetry: Instrument | None = None
         self._gone: str | None = None
 
     async def serve(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
@@ -152,7 +156,8 @@ class _Process:
         for each in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(each, self._signalled, each)
         try:
-            await self._work(flow, registry)
+            async with observed(self._args, flow.name or "penguiflow") as self._telemetry:
+                await self._work(flow, registry)
         except (NatsError, LogError) as error:
             if not self._stopping.is_set():
                 raise
@@ -190,6 +195,7 @@ class _Process:
             lease=args.lease,
             drain=args.drain * (1 - _CLOSING),
             on_gone=self._consumer_gone,
+            telemetry=self._telemetry,
         ) as hosted:
             self._was_ready = True
             tell(_ready(hosted, args.tenant))
