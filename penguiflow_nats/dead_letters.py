@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 
 import msgspec
@@ -11,7 +12,7 @@ from penguiflow.durable.dead_letters import DeadLetter, Reason
 from penguiflow.durable.log import Key, Kind, LogError, LogFull, LogUnavailable, Stored
 from penguiflow.durable.tokens import derive, token
 from penguiflow_nats import error_codes
-from penguiflow_nats.errors import ApiError, NoResponders, OutcomeUnknown
+from penguiflow_nats.errors import ApiError, NoResponders, OutcomeUnknown, PayloadTooLarge
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.stream_types import StoredMessage
@@ -75,6 +76,13 @@ class NatsDeadLetters:
                 ):
                     raise LogFull(str(error)) from error
                 raise LogError(str(error)) from error
+            except PayloadTooLarge:
+                if not letter.stored.data:
+                    raise
+                # What cannot be buried would come again for ever.
+                letter = _without_data(letter)
+                data = msgspec.msgpack.encode(_wire(letter))
+                continue
             except (OutcomeUnknown, NoResponders) as error:
                 if time.monotonic() > give_up:
                     raise LogUnavailable(str(error)) from error
@@ -82,7 +90,7 @@ class NatsDeadLetters:
 
     async def letters(self, *, limit: int = 1000) -> list[DeadLetter]:
         stream = self._names.dlq_stream
-        subjects = f"{self._names.root}.dlq.{self._names.flow}.>"
+        subjects = f"{self._names.root}.dlq.{self._names.flow}.*.*.*"
         info = await self._jetstream.stream_info(stream, subjects_filter=subjects)
         wanted = list(info.state.subjects or ())
         found: list[StoredMessage] = []
@@ -90,7 +98,13 @@ class NatsDeadLetters:
             part = wanted[start : start + 512]
             found.extend(await self._jetstream.direct_get_many(stream, part))
         found.sort(key=lambda message: message.sequence)
-        return [_read(message) for message in found[:limit]]
+        return [read_letter(message.data) for message in found[:limit]]
+
+
+def _without_data(letter: DeadLetter) -> DeadLetter:
+    stored = Stored(letter.stored.key, letter.stored.sequence, letter.stored.timestamp, b"")
+    text = f"{letter.detail[:2048]} ({len(letter.stored.data)} bytes, too large to be kept)"
+    return dataclasses.replace(letter, stored=stored, detail=text)
 
 
 def _wire(letter: DeadLetter) -> _Letter:
@@ -113,8 +127,9 @@ def _wire(letter: DeadLetter) -> _Letter:
     )
 
 
-def _read(message: StoredMessage) -> DeadLetter:
-    found = _decode(message.data)
+def read_letter(data: bytes) -> DeadLetter:
+    """The letter behind the bytes in the stream."""
+    found = _decode(data)
     key = Key(Kind(found.kind), found.trace, found.node_part, found.input)
     stored = Stored(key, found.sequence, found.timestamp, found.data, found.headers)
     return DeadLetter(

@@ -135,7 +135,7 @@ def check_letters(facts: Facts, case: Case) -> Iterator[Finding]:
         where=f"stream {case.names.dlq_stream}",
         evidence=f"{sum(facts.letters.values())} dead letters wait: {listed}; each is removed "
         f"{period(age) if age else 'never'} after it was written",
-        fix=f"nats stream view {case.names.dlq_stream}; mend the node, then submit again",
+        fix="`penguiflow dlq ls`; mend the node, then `penguiflow dlq redrive module:flow`",
     )
 
 

@@ -217,7 +217,8 @@ async def _letters(jetstream: JetStream, names: Names, streams: _Streams) -> dic
     stream = streams.get(names.dlq_stream)
     if stream is None or not stream.state.messages:
         return {}
-    info = await jetstream.stream_info(names.dlq_stream, subjects_filter=names.dlq_subjects)
+    letters = f"{names.root}.dlq.*.*.*.*"  # beside them lies the journal of redrives
+    info = await jetstream.stream_info(names.dlq_stream, subjects_filter=letters)
     counted: Counter[str] = Counter()
     for subject, messages in (info.state.subjects or {}).items():
         flow, node = subject.split(".")[4:6]

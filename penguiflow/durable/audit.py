@@ -222,10 +222,11 @@ class _Auditor:
             self._find(Fault.TWICE, node, identity, "the record answers nothing in the log")
 
     def _outputs(self) -> None:
-        """Compare every output entry with the one that its record leads to."""
+        """Compare every output entry with the one that its record, or its redrive, leads to."""
         there = {e.stored.key: e for e in self._books.entries if e.stored.key.kind is Kind.OUTPUT}
         for entry in self._books.entries:
-            if entry.stored.key.kind is not Kind.RECORD or entry.envelope is None:
+            kind = entry.stored.key.kind
+            if kind not in (Kind.RECORD, Kind.INGRESS) or entry.envelope is None:
                 continue
             for key, target, expected in outputs_of(entry.stored.key, entry.envelope):
                 found = there.pop(key, None)

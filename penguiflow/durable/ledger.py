@@ -116,7 +116,9 @@ class Books:
             )
         if completed is not None:
             return TraceStatus.FAILED if self.failures else TraceStatus.COMPLETED
-        return TraceStatus.RUNNING if self.entries else TraceStatus.UNKNOWN
+        # The marker of a lost branch stays behind when the trace is removed.
+        there = any(e.stored.key.kind is not Kind.LOST for e in self.entries)
+        return TraceStatus.RUNNING if there else TraceStatus.UNKNOWN
 
 
 def _read(stored: Stored) -> Envelope | None:
