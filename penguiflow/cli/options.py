@@ -86,6 +86,15 @@ def patience(text: str) -> float:
     return value
 
 
+def per_second(text: str) -> float:
+    """A positive number of times a second."""
+    value = _number(text, "a number a second")
+    if not 0 < value < float("inf"):
+        msg = "must be more than 0"
+        raise ValueError(msg)
+    return value
+
+
 def count(text: str) -> int:
     """A positive whole number."""
     if not text.strip().isdecimal() or int(text) < 1:
@@ -111,4 +120,4 @@ def _number(text: str, what: str) -> float:
         raise ValueError(msg) from None
 
 
-__all__ = ["FromEnvironment", "count", "names", "option", "patience", "seconds"]
+__all__ = ["FromEnvironment", "count", "names", "option", "patience", "per_second", "seconds"]

@@ -19,6 +19,8 @@ MODULES = {
     "tenants": "tenants",
     "doctor": "doctor",
     "history": "history",
+    "dlq": "dlq",
+    "topology": "topology",
 }
 """Where each command is. Only the one that is asked for is imported."""
 
