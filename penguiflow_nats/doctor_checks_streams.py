@@ -10,11 +10,8 @@ from penguiflow_nats.call_subjects import CallNames
 from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount, owner, period
 from penguiflow_nats.stream_types import SECOND, StreamConfig
 from penguiflow_nats.streams import Storage, chunk_config, dlq_config, log_config
+from penguiflow_nats.topology_diff import NEEDED, PROMISE
 
-_PROMISE = ("retention", "discard", "max_msgs_per_subject", "discard_new_per_subject", "republish")
-"""With other values the promise does not hold, and workers refuse to start."""
-_NEEDED = ("subjects", "allow_direct", "allow_msg_ttl", "storage", "sealed", "no_ack", "max_msgs")
-"""With other values something fails when it is used."""
 _FULL_WARNING, _FULL_ERROR = 0.6, 0.8
 """At the second one submissions are refused."""
 
@@ -52,10 +49,10 @@ def check_drift(facts: Facts, case: Case) -> Iterator[Finding]:
         stream = facts.streams.get(wanted.name)
         if stream is None:
             continue
-        for name in (*_PROMISE, *_NEEDED):
+        for name in (*PROMISE, *NEEDED, "max_msgs"):
             found, needed = getattr(stream.config, name), getattr(wanted, name)
             if found != needed:
-                promise = name in _PROMISE
+                promise = name in PROMISE
                 yield Finding(
                     id="stream-drift",
                     severity="error" if promise or name != "max_msgs" else "warning",

@@ -28,6 +28,7 @@ from penguiflow.durable.log import (
 )
 from penguiflow_nats import error_codes
 from penguiflow_nats.connection import Connection
+from penguiflow_nats.consumers import consumer_config
 from penguiflow_nats.consumption import JetStreamConsumption
 from penguiflow_nats.delivery import JetStreamDelivery
 from penguiflow_nats.errors import (
@@ -43,13 +44,15 @@ from penguiflow_nats.errors import (
 from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
 from penguiflow_nats.persist import persist
+from penguiflow_nats.provisioning import Provision, Provisioner, provision_consumer
 from penguiflow_nats.puller import ConsumerGone, Puller
 from penguiflow_nats.server_clock import ServerClock
 from penguiflow_nats.stream_message import StreamMessage
-from penguiflow_nats.stream_types import SECOND, ConsumerConfig, StoredMessage
-from penguiflow_nats.streams import Storage, chunk_config, ensure, log_config
+from penguiflow_nats.stream_types import StoredMessage
+from penguiflow_nats.streams import Storage
 from penguiflow_nats.subjects import Names
 from penguiflow_nats.subscription import Subscription as NatsSubscription
+from penguiflow_nats.topology_plan import wanted_by_clients
 
 T = TypeVar("T")
 
@@ -80,6 +83,7 @@ class JetStreamLog:
         self.connection = connection
         self.jetstream = JetStream(connection)
         self._clock = ServerClock(connection, self.names.log_stream)
+        self.provision: Provision = "apply"
         self._admitted = -_ROOM_VALID
         self._has_room = True
 
@@ -91,17 +95,19 @@ class JetStreamLog:
         tenant: str = "default",
         flow: str,
         storage: Storage | None = None,
+        provision: Provision = "apply",
     ) -> JetStreamLog:
-        """The log, with its stream created if it is missing.
+        """The log; `provision` says what is done about its streams and, later, its consumers.
 
         Raises:
-            StreamDrift: the stream exists with settings under which the promise does not hold.
+            TopologyDrift: a stream exists with other settings, and is not to be changed here.
+            TopologyMissing: there is none, and it is not to be created here.
             NatsError: the server cannot be asked.
         """
         log = cls(connection, tenant=tenant, flow=flow)
-        storage = storage or Storage()
-        await ensure(log.jetstream, log_config(log.names, storage))
-        await ensure(log.jetstream, chunk_config(log.names, storage))
+        log.provision = provision
+        wanted = wanted_by_clients(log.names, storage)
+        await Provisioner(log.jetstream, log.names, wanted).provision(provision)
         await log.synchronise()
         return log
 
@@ -291,14 +297,11 @@ class JetStreamLog:
         on_gone: Callable[[str], Any],
     ) -> Consumption:
         stream, name = self.names.log_stream, self.names.consumer(spec.name)
-        config = ConsumerConfig(
-            durable_name=name,
-            filter_subjects=self.names.filters(spec.patterns),
-            ack_wait=round(spec.lease * SECOND),
-            max_ack_pending=max(spec.max_ack_pending, window),
-            metadata=dict(spec.metadata),
-        )
-        await self._persist(lambda: self.jetstream.create_consumer(stream, config))
+        config = consumer_config(self.names, spec, window=window)
+        try:
+            await provision_consumer(self.jetstream, self.names, config, self.provision)
+        except ApiError as problem:
+            raise LogError(str(problem)) from problem
 
         def gone(report: ConsumerGone) -> None:
             on_gone(f"consumer {report.consumer} of stream {report.stream}: {report.reason}")

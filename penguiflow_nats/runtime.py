@@ -5,22 +5,29 @@ No signal handlers, no global state; the caller may own the connection.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from penguiflow.clock import SYSTEM_CLOCK
+from penguiflow.durable.check import check_durable
 from penguiflow.durable.client import DurableClient
 from penguiflow.durable.keeper import Keeper
-from penguiflow.durable.topology import flow_token
+from penguiflow.durable.topology import Topology, flow_token
 from penguiflow.durable.worker import DEFAULT_MAX_DELIVERIES, DurableWorker
+from penguiflow.events import log_event
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.dead_letters import NatsDeadLetters
+from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.log import JetStreamLog
+from penguiflow_nats.provisioning import Provision, Provisioner
 from penguiflow_nats.settings import ConnectionSettings
 from penguiflow_nats.streams import Storage
+from penguiflow_nats.subjects import Names
+from penguiflow_nats.topology_plan import wanted_for
 
 Server = str | Sequence[str] | ConnectionSettings | Connection
 """Where the server is: addresses, settings, or a connection that the caller owns."""
@@ -58,6 +65,7 @@ async def worker(
     drain: float = 30.0,
     retention: float | None = 900.0,
     storage: Storage | None = None,
+    provision: Provision = "apply",
     on_gone: Callable[[str, str], None] | None = None,
     telemetry: Instrument | None = None,
 ) -> AsyncIterator[DurableWorker]:
@@ -75,22 +83,26 @@ async def worker(
         drain: Seconds to finish what is in hand at the end.
         retention: Seconds for which a trace that is over is kept in the log, for late fetches and
             audits; None never removes any here.
-        storage: How much the streams hold and how safely, if they have to be created.
+        storage: How much the streams hold and how safely; those that exist keep what they have
+            when it is not given.
+        provision: "apply" makes streams and consumers as they are needed, "verify" raises when
+            they are not, "off" leaves them alone.
         on_gone: Called with (node, reason) when somebody deleted a consumer of this flow.
         telemetry: Observes what is done here; by default what the flow was given.
 
     Raises:
         FlowNotDurable: a node uses something that cannot be spread over workers.
+        TopologyDrift, TopologyMissing: streams or consumers are not as needed (see `provision`).
         NatsError: the server cannot be reached or refuses.
     """
     async with connected(server) as connection:
-        name = flow_token(flow.graph, flow.name, flow.version)
-        log = await JetStreamLog.open(connection, tenant=tenant, flow=name, storage=storage)
-        letters = await NatsDeadLetters.open(log, storage=storage)
+        log = await _provisioned(
+            flow, connection, tenant, provision, storage, lease, nodes, concurrency
+        )
         hosted = DurableWorker(
             flow,
             log,
-            letters,
+            NatsDeadLetters(log),
             nodes=nodes,
             registry=registry,
             concurrency=concurrency,
@@ -104,13 +116,37 @@ async def worker(
             yield hosted
 
 
+async def _provisioned(  # noqa: PLR0917 - as the worker was told
+    flow: PenguiFlow,
+    connection: Connection,
+    tenant: str,
+    how: Provision,
+    storage: Storage | None,
+    lease: float,
+    nodes: Sequence[str] | None,
+    concurrency: int,
+) -> JetStreamLog:
+    """The log, after all that the worker needs was seen to at once."""
+    check_durable(flow.graph)
+    names = Names(tenant, flow_token(flow.graph, flow.name, flow.version))
+    topology = Topology(flow.graph, lease=lease)
+    wanted = wanted_for(names, topology, storage=storage, nodes=nodes, concurrency=concurrency)
+    known = tuple(topology.tokens.values())
+    plan = await Provisioner(JetStream(connection), names, wanted, known=known).provision(how)
+    for orphan in plan.stranded:
+        failure = {"consumer": orphan.consumer, "node_name": orphan.node, "waiting": orphan.waiting}
+        log_event(logging.WARNING, "stranded_at_removed_node", failure)
+    # Whatever changes from now on is somebody else's doing, and is not to be put right in silence.
+    return await JetStreamLog.open(connection, tenant=tenant, flow=names.flow, provision="off")
+
+
 @asynccontextmanager
 async def _kept(hosted: DurableWorker, keeper: Keeper | None, drain: float) -> AsyncIterator[None]:
     """Work, and tidy the log, until the block ends."""
-    await hosted.start()
-    if keeper is not None:
-        keeper.start()
     try:
+        await hosted.start()
+        if keeper is not None:
+            keeper.start()
         yield
     finally:
         if keeper is not None:
@@ -126,19 +162,24 @@ async def client(
     tenant: str = "default",
     registry: ModelRegistry | None = None,
     storage: Storage | None = None,
+    provision: Provision = "apply",
     telemetry: Instrument | None = None,
 ) -> AsyncIterator[DurableClient]:
     """A client of the flow's workers: submits, fetches, streams, cancels.
 
-    `telemetry` observes that; by default what the flow was given.
+    `telemetry` observes that; by default what the flow was given. `storage` and `provision` are
+    those of `worker`; a client needs the streams of log and chunks.
 
     Raises:
         FlowNotDurable: the flow cannot be spread over workers.
+        TopologyDrift, TopologyMissing: the streams are not as needed (see `provision`).
         NatsError: the server cannot be reached or refuses.
     """
     async with connected(server) as connection:
         name = flow_token(flow.graph, flow.name, flow.version)
-        log = await JetStreamLog.open(connection, tenant=tenant, flow=name, storage=storage)
+        log = await JetStreamLog.open(
+            connection, tenant=tenant, flow=name, storage=storage, provision=provision
+        )
         async with DurableClient(
             flow, log, registry=registry, telemetry=telemetry or flow.telemetry
         ) as opened:

@@ -15,7 +15,9 @@ from penguiflow.flow import PenguiFlow
 from penguiflow_nats import error_codes
 from penguiflow_nats.errors import ApiError, ConnectFailed, NatsError
 from penguiflow_nats.log import JetStreamLog
+from penguiflow_nats.provisioning import PROVISIONS, Provision
 from penguiflow_nats.runtime import connected
+from penguiflow_nats.topology_diff import TopologyDrift
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 
@@ -47,6 +49,15 @@ def add_server(parser: ArgumentParser) -> None:
         metavar="URL",
         help="the server; several of a cluster with commas",
     )
+
+
+def provision(text: str) -> Provision:
+    """What to do about streams and consumers."""
+    for each in PROVISIONS:
+        if text == each:
+            return each
+    msg = f"must be one of {', '.join(PROVISIONS)}"
+    raise ValueError(msg)
 
 
 @asynccontextmanager
@@ -93,9 +104,11 @@ def explained(args: Namespace) -> Iterator[None]:
     except ConnectFailed as error:
         hint = "start a nats-server with JetStream, or name it by --nats or PENGUIFLOW_NATS_URL"
         raise CommandError(str(error), hint=hint) from error
+    except TopologyDrift as error:
+        raise CommandError(str(error)) from error
     except (NatsError, LogError) as error:
         text = f"the server at {', '.join(map(without_credentials, args.nats))} says: {error}"
         raise CommandError(text) from error
 
 
-__all__ = ["DEFAULT_URL", "add_flow", "add_server", "explained", "opened_log"]
+__all__ = ["DEFAULT_URL", "add_flow", "add_server", "explained", "opened_log", "provision"]

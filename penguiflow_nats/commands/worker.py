@@ -25,7 +25,7 @@ from penguiflow.registry import ModelRegistry
 from penguiflow.telemetry import Instrument
 from penguiflow_nats import runtime
 from penguiflow_nats.commands.observing import add_telemetry, observed
-from penguiflow_nats.commands.shared import add_flow, explained
+from penguiflow_nats.commands.shared import add_flow, explained, provision
 from penguiflow_nats.errors import ConnectFailed, NatsError
 from penguiflow_nats.persist import is_transient
 
@@ -77,6 +77,16 @@ class WorkerCommand:
             default="warning",
             metavar="LEVEL",
             help="what to log on standard error",
+        )
+        option(
+            parser,
+            "--provision",
+            env="PENGUIFLOW_PROVISION",
+            type=provision,
+            default="apply",
+            metavar="HOW",
+            help="apply: make streams and consumers as needed; verify: fail when they are not; "
+            "off: leave them alone",
         )
         _add_times(parser)
         add_telemetry(parser)
@@ -193,6 +203,7 @@ class _Process:
             registry=registry,
             concurrency=args.concurrency,
             lease=args.lease,
+            provision=args.provision,
             drain=args.drain * (1 - _CLOSING),
             on_gone=self._consumer_gone,
             telemetry=self._telemetry,
