@@ -182,6 +182,10 @@ class PenguiFlow(RemoteSupport):
         """Judge deadlines by another clock than the flow's: that of the flow it is called from."""
         self._host.time = now
 
+    def on_idle(self, callback: Callable[[str], None]) -> None:
+        """Call back with the id of a trace when nothing of it is queued, in work or unread."""
+        self._host.traces.idle_callbacks.append(callback)
+
     # As seen by contexts
 
     @property

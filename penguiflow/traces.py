@@ -117,6 +117,8 @@ class Traces:
         self._idle_joins: OrderedDict[str, None] = OrderedDict()
         self.on_unlock: Callable[[Trace], None] = _nothing
         """Told when a round trip ends because nothing of its trace is left."""
+        self.idle_callbacks: list[Callable[[str], None]] = []
+        """Told of a trace when nothing of it is queued, in work or unread."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -144,7 +146,11 @@ class Traces:
 
     def settle(self, trace: Trace) -> None:
         """Forget the trace if nothing of it is left. A cancelled one is forgotten otherwise."""
-        if trace.pending or trace.runs or trace.cancelled or trace.readers:
+        if trace.pending or trace.runs or trace.cancelled:
+            return
+        for callback in self.idle_callbacks:
+            callback(trace.trace_id)
+        if trace.readers:
             return
         if trace.locked:
             self.on_unlock(trace)

@@ -1,1 +1,99 @@
-"""Package."""
+"""Flows served and called by the A2A protocol (1.0).
+
+    A2AService, A2AConfig, PayloadMode      the server, over any task board
+    create_a2a_http_router,
+    install_a2a_http, create_a2a_http_app   JSON-RPC and HTTP+JSON      penguiflow[a2a-server]
+    add_a2a_grpc_service                    gRPC                        penguiflow[a2a-grpc]
+    bearer_tokens, client_certificates      who calls
+
+Names are imported when they are first used; with an extra missing, the error says which.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penguiflow_a2a.bindings.grpc import add_a2a_grpc_service
+    from penguiflow_a2a.bindings.http import (
+        create_a2a_http_app,
+        create_a2a_http_router,
+        install_a2a_http,
+    )
+    from penguiflow_a2a.config import A2AConfig, PayloadMode
+    from penguiflow_a2a.identity import (
+        Credentials,
+        Principal,
+        bearer_tokens,
+        client_certificates,
+    )
+    from penguiflow_a2a.outbox import PushOutbox
+    from penguiflow_a2a.service import A2AService
+
+_HOMES = {
+    "A2AConfig": "config",
+    "A2AService": "service",
+    "Credentials": "identity",
+    "PayloadMode": "config",
+    "Principal": "identity",
+    "PushOutbox": "outbox",
+    "add_a2a_grpc_service": "bindings.grpc",
+    "bearer_tokens": "identity",
+    "client_certificates": "identity",
+    "create_a2a_http_app": "bindings.http",
+    "create_a2a_http_router": "bindings.http",
+    "install_a2a_http": "bindings.http",
+}
+_EXTRAS = {"bindings.grpc": "a2a-grpc", "bindings.http": "a2a-server"}
+
+
+class MissingExtra(ImportError):
+    """A part needs a package that is not installed.
+
+    Attributes:
+        extra: The extra of `penguiflow` that brings it.
+    """
+
+    def __init__(self, name: str, extra: str, missing: str | None) -> None:
+        super().__init__(
+            f"{name} needs {missing or 'a package that is missing'}: install penguiflow[{extra}]"
+        )
+        self.extra = extra
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "penguiflow", "penguiflow_a2a"):
+            raise
+        raise MissingExtra(name, _EXTRAS.get(home, "a2a-server"), error.name) from error
+    except ImportError as error:  # the SDK says it in its own words
+        raise MissingExtra(name, _EXTRAS.get(home, "a2a-server"), str(error)) from error
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
+
+
+__all__ = [
+    "A2AConfig",
+    "A2AService",
+    "Credentials",
+    "MissingExtra",
+    "PayloadMode",
+    "Principal",
+    "PushOutbox",
+    "add_a2a_grpc_service",
+    "bearer_tokens",
+    "client_certificates",
+    "create_a2a_http_app",
+    "create_a2a_http_router",
+    "install_a2a_http",
+]

@@ -11,8 +11,8 @@ from msgspec import Raw
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.envelope import NONE
 from penguiflow.durable.wire_errors import MalformedValue, NotEncodable
+from penguiflow.serving.flow import FlowHandler
 from penguiflow.types import Message
-from penguiflow_nats.agent_flow import FlowHandler
 from penguiflow_nats.agent_questions import Deadline, Questions
 from penguiflow_nats.agent_skills import (
     AgentContext,

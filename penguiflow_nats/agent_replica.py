@@ -14,11 +14,11 @@ from penguiflow.durable.codec import TypeMap, ValueCodec
 from penguiflow.durable.wire_errors import EnvelopeTooNew, MalformedEnvelope, WireError
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.serving.flow import FlowHandler
 from penguiflow.settle import settle_entry
 from penguiflow.telemetry.instrument import AgentInstrument, Instrument
 from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_delivery import CallDelivery
-from penguiflow_nats.agent_flow import FlowHandler
 from penguiflow_nats.agent_janitor import Janitor
 from penguiflow_nats.agent_options import AgentOptions
 from penguiflow_nats.agent_plain import QUEUE, PlainCalls

@@ -34,16 +34,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from penguiflow.durable.typemap import can_travel
 from penguiflow.flow import PenguiFlow
+from penguiflow.serving.handling import AuthRequired, Chunk, Emit, Rejected
 from penguiflow.types import Message
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece of a streamed answer, with more to say than its text."""
-
-    text: str
-    done: bool = False
-    meta: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +45,6 @@ class Result:
     value: Any
 
 
-class Rejected(Exception):
-    """Raised by a handler to refuse a call: the caller is told code and message, and no retry
-    of the same call would end otherwise."""
-
-    def __init__(self, message: str, *, code: str = "REJECTED") -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class AuthRequired(Exception):
-    """Raised by a handler that lacks credentials. The task waits for its caller; then the handler
-    is called again, and has them in `ctx.credentials`. What it streamed before stays.
-
-    Attributes:
-        question: What is needed; the caller gets it as the message of the task's status.
-    """
-
-    def __init__(self, question: Any) -> None:
-        super().__init__("the task needs credentials")
-        self.question = question
-
-
-Emit: TypeAlias = Callable[[Chunk], Awaitable[None]]
 Ask: TypeAlias = Callable[[Any], Awaitable[Any]]
 
 
@@ -278,3 +247,21 @@ def _of_module(name: str) -> Iterator[type]:
     for found in list(namespace.values()):
         if can_travel(found) and found.__module__ == name:
             yield found
+
+
+__all__ = [
+    "AgentContext",
+    "AuthRequired",
+    "BadHandler",
+    "Chunk",
+    "Emit",
+    "Handler",
+    "Rejected",
+    "Result",
+    "Skill",
+    "call_handler",
+    "checked_input",
+    "checked_output",
+    "resolve",
+    "types_of",
+]

@@ -1,4 +1,4 @@
-"""A flow in this process as the handler of a skill."""
+"""A flow in this process as a handler."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from typing import Any
 from penguiflow.errors import FlowError
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.serving.handling import AuthRequired, Chunk, Emit, InputRequired, Rejected
 from penguiflow.telemetry.joined import joined
 from penguiflow.types import Message, StreamChunk
-from penguiflow_nats.agent_skills import Chunk, Emit
+
+_WORDS = (Rejected, AuthRequired, InputRequired)
+"""What a node says by raising it."""
+
+
+def _said(error: FlowError) -> Exception:
+    """What a node meant by the exception that it failed with."""
+    original = error.original_exc
+    return original if isinstance(original, _WORDS) else error
 
 
 class FlowHandler:
@@ -21,12 +30,18 @@ class FlowHandler:
     A flow that runs already is used as it is and left running.
     """
 
-    def __init__(self, flow: PenguiFlow, registry: ModelRegistry | None = None) -> None:
+    def __init__(
+        self, flow: PenguiFlow, registry: ModelRegistry | None = None, *, to: Any = None
+    ) -> None:
         self._flow = flow
+        self._to = to
         self._registry = registry
         self._started = False
         self._failures: dict[str, asyncio.Future[Any]] = {}
+        self._idle: dict[str, asyncio.Future[None]] = {}
+        """Traces that wait for a result: is anything left that could give one?"""
         flow.on_failure(self._failed)
+        flow.on_idle(self._ran_dry)
 
     def start(self) -> None:
         """Run the flow unless it runs. Raises RTE when nodes are missing in the registry."""
@@ -47,17 +62,25 @@ class FlowHandler:
         if failure is not None and not failure.done():
             failure.set_exception(error)
 
+    def _ran_dry(self, trace_id: str) -> None:
+        idle = self._idle.get(trace_id)
+        if idle is not None and not idle.done():
+            idle.set_result(None)
+
     async def answer(self, message: Message, task: str, emit: Emit) -> Any:
-        """The payload of the flow's first result; its chunks go to `emit`.
+        """The payload of the flow's first result, None when it ends without one; its chunks go to
+        `emit`.
 
         Raises:
+            Rejected, AuthRequired, InputRequired: a node raised or returned it.
+            TraceCancelled: the trace was cancelled inside the flow.
             FlowError: a node failed for good.
         """
         inside = message.model_copy(update={"trace_id": task})
         with self._listening(task) as failure:
             try:
                 with joined():  # the call goes on inside
-                    await self._flow.emit(inside, trace_id=task)
+                    await self._flow.emit(inside, self._to, trace_id=task)
                 while True:
                     value = await self._next(task, failure)
                     payload = value.payload if isinstance(value, Message) else value
@@ -68,7 +91,11 @@ class FlowHandler:
                 with contextlib.suppress(RuntimeError):  # the flow was stopped meanwhile
                     await self._flow.cancel(task)
                 raise
+            except FlowError as error:
+                raise _said(error) from error
         if isinstance(payload, FlowError):
+            raise _said(payload)
+        if isinstance(payload, _WORDS):
             raise payload
         return payload
 
@@ -85,10 +112,15 @@ class FlowHandler:
 
     async def _next(self, task: str, failure: asyncio.Future[Any]) -> Any:
         fetched = asyncio.ensure_future(self._flow.fetch(trace_id=task))
+        idle = self._idle[task] = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait({fetched, failure}, return_when=asyncio.FIRST_COMPLETED)
-            return fetched.result() if fetched.done() else failure.result()
+            ends: set[asyncio.Future[Any]] = {fetched, failure, idle}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if fetched.done():
+                return fetched.result()
+            return failure.result() if failure.done() else None
         finally:
+            del self._idle[task]
             if not fetched.done():
                 fetched.cancel()
                 await asyncio.gather(fetched, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""The protocol bindings: `http` (JSON-RPC and HTTP+JSON) and `grpc`."""
