@@ -83,8 +83,7 @@ async def worker(
         drain: Seconds to finish what is in hand at the end.
         retention: Seconds for which a trace that is over is kept in the log, for late fetches and
             audits; None never removes any here.
-        storage: How much the streams hold and how safely; those that exist keep what they have
-            when it is not given.
+        storage: How much the streams hold and how safely; without it those that exist stay so.
         provision: "apply" makes streams and consumers as they are needed, "verify" raises when
             they are not, "off" leaves them alone.
         on_gone: Called with (node, reason) when somebody deleted a consumer of this flow.
@@ -111,9 +110,12 @@ async def worker(
             on_gone=on_gone,
             telemetry=telemetry,
         )
-        keeper = None if retention is None else Keeper(log, clock=SYSTEM_CLOCK, retention=retention)
-        async with _kept(hosted, keeper, drain):
+        async with _kept(hosted, _keeper(log, retention), drain):
             yield hosted
+
+
+def _keeper(log: JetStreamLog, retention: float | None) -> Keeper | None:
+    return None if retention is None else Keeper(log, clock=SYSTEM_CLOCK, retention=retention)
 
 
 async def _provisioned(  # noqa: PLR0917 - as the worker was told
