@@ -17,6 +17,7 @@ from penguiflow.remote_models import (
     RemoteTaskInputRequired,
 )
 from penguiflow.remote_report import CallReport
+from penguiflow.remote_support import RemoteSupport
 from penguiflow.remote_tasks import MintsTaskIds, RemoteTaskFailed
 from penguiflow.state.models import RemoteBinding
 from penguiflow.telemetry.calls import tell
@@ -218,13 +219,13 @@ class RemoteCall:
     async def _mark(self, outcome: str) -> None:
         """Say in the binding that nothing is left to resume."""
         binding, runtime = self._binding, self._context.runtime
-        if binding is None or runtime is None or not self._record_binding:
+        if binding is None or not self._record_binding or not isinstance(runtime, RemoteSupport):
             return
         ended = replace(
             binding, is_terminal=True, metadata={**binding.metadata, "outcome": outcome}
         )
         try:
-            await runtime.save_remote_binding(ended)
+            await runtime.end_remote_binding(ended)
         except Exception as error:  # noqa: BLE001 - the call has its end; this is only a note
             failure = {"agent_url": binding.agent_url, "exception": repr(error)}
             log_event(logging.ERROR, "state_store_binding_failed", failure, error)

@@ -10,6 +10,7 @@ from typing import Any
 from penguiflow.events import Events, log_event
 from penguiflow.node import Node
 from penguiflow.state.models import RemoteBinding
+from penguiflow.state.protocols import SupportsConversationBindings
 from penguiflow.telemetry.instrument import Instrument
 
 
@@ -40,6 +41,15 @@ class RemoteSupport:
                 "exception": repr(exc),
             }
             log_event(logging.ERROR, "state_store_binding_failed", failure, exc)
+
+    async def end_remote_binding(self, binding: RemoteBinding) -> None:
+        """Keep that the remote task has ended, in a store that anybody can look a binding up in.
+
+        Any other store is told of a binding once: its end would say nothing to anybody.
+        """
+        store: object = self.events.store
+        if isinstance(store, SupportsConversationBindings):
+            await self.save_remote_binding(binding)
 
     def register_external_task(self, trace_id: str, future: asyncio.Future[Any]) -> None:
         """Let the stop of the runtime cancel and await this task or future."""

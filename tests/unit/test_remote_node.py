@@ -23,6 +23,7 @@ from penguiflow.remote import (
     RemoteTaskStatus,
 )
 from penguiflow.state.models import RemoteBinding, StoredEvent
+from penguiflow.state.protocols import SupportsConversationBindings
 from penguiflow.types import Headers, Message
 from tests.unit.remote_transports import MintingTransport, Transport
 
@@ -30,7 +31,7 @@ URL = "memory://agent"
 NO_CHECK = NodePolicy(validate="none")
 
 
-class Store:
+class Store(SupportsConversationBindings):
     def __init__(self) -> None:
         self.bindings: list[RemoteBinding] = []
 

@@ -13,6 +13,7 @@ from penguiflow.errors import TraceCancelled
 from penguiflow.node import Node
 from penguiflow.remote import RemoteNode
 from penguiflow.state.models import RemoteBinding, StoredEvent
+from penguiflow.state.protocols import SupportsConversationBindings
 from penguiflow.types import Message
 from penguiflow_nats import runtime
 from penguiflow_nats.agent import serve
@@ -147,7 +148,7 @@ async def test_a_failed_task_is_tried_again(
     assert len(set(tries)) == 3
 
 
-class Bindings:
+class Bindings(SupportsConversationBindings):
     """A state store that keeps the bindings in order."""
 
     def __init__(self) -> None:
