@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakValueDictionary
 
 from penguiflow.invocation import Invocation
@@ -106,6 +106,22 @@ class Trace:
         return self.buckets.setdefault(owner, [])
 
 
+class CancelEvent(asyncio.Event):
+    """An `asyncio.Event` that is small until somebody waits for it: most traces are not cancelled,
+    and the queue of its waiters is the largest part of what a live trace holds."""
+
+    _NOBODY: Final[deque[asyncio.Future[Any]]] = deque(maxlen=0)
+
+    def __init__(self) -> None:
+        self._waiters = self._NOBODY
+        self._value = False
+
+    async def wait(self) -> Literal[True]:
+        if self._waiters is self._NOBODY:
+            self._waiters = deque()
+        return await super().wait()
+
+
 class Traces:
     """The live traces of one flow."""
 
@@ -170,6 +186,8 @@ class Traces:
     def _remove(self, trace: Trace) -> None:
         if self._live.get(trace.trace_id) is trace:
             del self._live[trace.trace_id]
+            if trace.event is not None and not trace.cancelled:
+                self._keep(trace.trace_id, trace.event)
         if self._idle_joins:
             self._idle_joins.pop(trace.trace_id, None)
 
@@ -189,18 +207,25 @@ class Traces:
         It is the same one while somebody holds it, and for the last traces asked for: whoever sets
         it by hand may let go of it.
         """
-        event = self._events.get(trace_id)
-        if event is None:
-            event = self._events[trace_id] = asyncio.Event()
-            trace = self._live.get(trace_id)
-            if trace is not None:
-                trace.event = event
-                if trace.cancelled:
-                    event.set()
-            self._last_events[trace_id] = event
-            if len(self._last_events) > _KEPT_EVENTS:
-                self._last_events.popitem(last=False)
+        trace = self._live.get(trace_id)
+        event = trace.event if trace is not None else self._events.get(trace_id)
+        if event is not None:
+            return event
+        event = CancelEvent()
+        if trace is None:
+            self._keep(trace_id, event)
+            return event
+        trace.event = event
+        if trace.cancelled:
+            event.set()
         return event
+
+    def _keep(self, trace_id: str, event: asyncio.Event) -> None:
+        """Its trace is not live: give the same one out while somebody holds it, or a while."""
+        self._events[trace_id] = self._last_events[trace_id] = event
+        self._last_events.move_to_end(trace_id)
+        if len(self._last_events) > _KEPT_EVENTS:
+            self._last_events.popitem(last=False)
 
     def next_seq(self, trace_id: str, stream_id: str, seq: int | None, *, done: bool) -> int:
         """The number of a stream's next chunk: from 0, anew after `done`; explicit is a base."""
