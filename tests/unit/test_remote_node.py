@@ -453,7 +453,6 @@ async def test_events_of_a_call_carry_what_is_known() -> None:
     transport = Transport(answer=RemoteCallResult("four", task_id="t", context_id="c"))
     async with Running(transport) as running:
         await running.call(asked := message("question"))
-        await running.flow.stop()
     assert running.events.remote() == ["remote_call_start", "remote_call_success"]
     base = {
         "remote_skill": "sum",
