@@ -4,16 +4,21 @@ All far sides run in processes of their own on this machine, in turn, in one run
 
     calls     durable and plain calls by `NatsTransport`, and a bare `nc.request` of nats-py
     streams   1,000 chunks of 64 bytes as a durable stream, by bare publishing with sequence
-              numbers, and as server-sent events of a raw ASGI application under uvicorn, read by
-              a plain socket: with its parser in Python (h11) and in C (httptools)
+              numbers, and as server-sent events under uvicorn, three times: a raw ASGI application
+              read by a plain socket, with its parser in Python (h11, what `pip install uvicorn`
+              gives) and in C (httptools, what uvicorn[standard] gives), and what an application
+              has: Starlette, httptools, and httpx to read it. One of each in turn, so that all of
+              them meet the same noise; uvicorn takes uvloop where that is installed, we do not.
 
-uvicorn is no dependency: it is installed into a folder of its own, and left out where it cannot.
+uvicorn, starlette and httpx are installed into a folder of their own, and left out where they
+cannot be.
 Rates depend on the machine; only the ratios of one run mean anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import statistics
 import subprocess
@@ -35,7 +40,8 @@ from penguiflow_nats.transport import NatsTransport
 
 IN_FLIGHT = 64
 _ROOT = Path(__file__).resolve().parent.parent
-_UVICORN = _ROOT / ".cache" / "uvicorn"
+_UVICORN = _ROOT / ".cache" / "uvicorn-starlette"
+_FASTEST = "SSE, uvicorn with httptools"
 
 Call = Callable[[], Awaitable[Any]]
 Stream = Callable[[], Awaitable[tuple[float, float]]]
@@ -137,6 +143,21 @@ def sse_stream(port: int) -> Stream:
     return stream
 
 
+def httpx_stream(client: Any, port: int) -> Stream:
+    async def stream() -> tuple[float, float]:
+        began, first, heard = time.perf_counter(), 0.0, 0
+        async with client.stream("GET", f"http://127.0.0.1:{port}/") as response:
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    first = first or time.perf_counter() - began
+                    heard += 1
+        taken = time.perf_counter() - began
+        assert heard == CHUNKS
+        return first, taken
+
+    return stream
+
+
 # ---- far sides -----------------------------------------------------------------------------------
 
 
@@ -162,18 +183,19 @@ def uvicorn_folder() -> Path | None:
     """A folder with uvicorn, made if it is missing; None where it cannot be installed."""
     if not (_UVICORN / "ready").exists():
         command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(_UVICORN)]
-        if subprocess.run([*command, "uvicorn", "httptools"], check=False).returncode:
+        packages = ("uvicorn", "httptools", "starlette", "httpx")
+        if subprocess.run([*command, *packages], check=False).returncode:
             return None
         (_UVICORN / "ready").touch()
     return _UVICORN
 
 
 @asynccontextmanager
-async def uvicorn(parser: str, folder: Path) -> AsyncIterator[int]:
-    """The port of a server with this parser."""
+async def uvicorn(folder: Path, application: str, *options: str) -> AsyncIterator[int]:
+    """The port of a server of the application."""
     port = free_port()
-    options = ("--port", str(port), "--log-level", "critical", "--http", parser)
-    command = ("-m", "uvicorn", "benchmarks.remote_far:events", *options)
+    options = ("--port", str(port), "--log-level", "critical", *options)
+    command = ("-m", "uvicorn", f"benchmarks.remote_far:{application}", *options)
     async with process(*command, PYTHONPATH=f"{_ROOT}:{folder}"):
         async with asyncio.timeout(30):
             while True:
@@ -190,8 +212,14 @@ async def uvicorn(parser: str, folder: Path) -> AsyncIterator[int]:
 # ---- the run -------------------------------------------------------------------------------------
 
 
-async def run(count: int = 1000, rounds: int = 3) -> None:
-    """Measure and print two tables."""
+async def run(count: int = 1000, rounds: int = 3, turns: int = 30) -> None:
+    """Measure and print the tables.
+
+    Args:
+        count: Calls of each kind, one after the other, in each round.
+        rounds: How often calls are measured.
+        turns: Streams of each kind.
+    """
     folder = uvicorn_folder()
     async with (
         EmbeddedServer() as server,
@@ -217,29 +245,39 @@ async def run(count: int = 1000, rounds: int = 3) -> None:
             "bare publishing": bare_stream(client),
             "durable stream": durable_stream(durable),
         }
-        await _run_streams(streams, folder, rounds)
+        await run_streams(streams, folder, turns)
         await client.close()
 
 
-async def _run_streams(streams: dict[str, Stream], folder: Path | None, rounds: int) -> None:
+async def run_streams(streams: dict[str, Stream], folder: Path | None, turns: int) -> None:
+    """Measure streams and print their table."""
     if folder is None:
         print("\nno server-sent events: uvicorn cannot be installed here")
-        _print_streams([await _each(streams) for _ in range(rounds)])
+        _print_streams(await _in_turn(streams, turns))
         return
-    async with uvicorn("h11", folder) as slow, uvicorn("httptools", folder) as fast:
+    sys.path.append(str(folder))
+    import httpx
+
+    async with (
+        uvicorn(folder, "events", "--http", "h11") as slow,
+        uvicorn(folder, "events", "--http", "httptools") as fast,
+        uvicorn(folder, "starlette_events", "--factory", "--http", "httptools") as application,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
         streams["SSE, uvicorn with h11"] = sse_stream(slow)
-        streams["SSE, uvicorn with httptools"] = sse_stream(fast)
-        _print_streams([await _each(streams) for _ in range(rounds)])
+        streams[_FASTEST] = sse_stream(fast)
+        streams["SSE, Starlette read by httpx"] = httpx_stream(client, application)
+        _print_streams(await _in_turn(streams, turns))
 
 
-async def _each(streams: dict[str, Stream], times: int = 7) -> dict[str, tuple[float, float]]:
-    """The median of some streams of each kind."""
-    found = {}
-    for name, stream in streams.items():
+async def _in_turn(streams: dict[str, Stream], turns: int) -> dict[str, list[tuple[float, float]]]:
+    """Some streams of each kind: one of each, then the next of each."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in streams}
+    for stream in streams.values():
         await stream()
-        samples = [await stream() for _ in range(times)]
-        firsts, lasts = zip(*samples, strict=True)
-        found[name] = (statistics.median(firsts), statistics.median(lasts))
+    for _ in range(turns):
+        for name, stream in streams.items():
+            found[name].append(await stream())
     return found
 
 
@@ -255,13 +293,20 @@ def _print_calls(rounds: list[dict[str, Calls]]) -> None:
         print(f"| {name} | {ratio:.2f} | {p50:.2f} | {p99:.2f} | {rate:,.0f} |")
 
 
-def _print_streams(rounds: list[dict[str, tuple[float, float]]]) -> None:
-    print(f"\n| stream of {CHUNKS} x {len(TEXT)} bytes | x bare | chunks/s | first chunk, ms |")
-    print("|---|---|---|---|")
-    for name in rounds[0]:
-        ratio = statistics.median(each["bare publishing"][1] / each[name][1] for each in rounds)
-        first, last = (statistics.median(each[name][n] for each in rounds) for n in (0, 1))
-        print(f"| {name} | {ratio:.2f} | {CHUNKS / last:,.0f} | {first * 1000:.1f} |")
+def _print_streams(found: dict[str, list[tuple[float, float]]]) -> None:
+    """Medians; a ratio is that of streams of the same turn."""
+    print(f"\n| stream of {CHUNKS} x {len(TEXT)} bytes | x bare | x SSE | chunks/s | first, ms |")
+    print("|---|---|---|---|---|")
+    for name, samples in found.items():
+        bare, fastest = (
+            statistics.median(other[1] / own[1] for own, other in zip(samples, them, strict=True))
+            if (them := found.get(kind)) is not None
+            else math.nan
+            for kind in ("bare publishing", _FASTEST)
+        )
+        first, last = (statistics.median(each[n] for each in samples) for n in (0, 1))
+        rate = f"{CHUNKS / last:,.0f}"
+        print(f"| {name} | {bare:.2f} | {fastest:.2f} | {rate} | {first * 1000:.1f} |")
 
 
 if __name__ == "__main__":

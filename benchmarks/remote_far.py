@@ -2,6 +2,7 @@
 
 python -m benchmarks.remote_far nats <server>       an agent, and the same by bare nats-py
 python -m uvicorn benchmarks.remote_far:events      the stream as server-sent events
+python -m uvicorn --factory benchmarks.remote_far:starlette_events      the same by a framework
 """
 
 from __future__ import annotations
@@ -24,6 +25,22 @@ async def events(scope: Any, receive: Any, send: Any) -> None:
         body = f"id: {number}\ndata: {TEXT}\n\n".encode()
         await send({"type": "http.response.body", "body": body, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+
+
+def starlette_events() -> Any:
+    """The same as applications have it."""
+    from starlette.applications import Starlette
+    from starlette.responses import StreamingResponse
+    from starlette.routing import Route
+
+    async def body() -> Any:
+        for number in range(CHUNKS):
+            yield f"id: {number}\ndata: {TEXT}\n\n"
+
+    async def respond(request: Any) -> Any:
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    return Starlette(routes=[Route("/", respond)])
 
 
 async def far(server: str) -> None:

@@ -88,8 +88,8 @@ class Execution:
     async def _answer(self, message: Message, ctx: TaskContext) -> Any:
         if self._flow is not None:
 
-            async def emit(piece: Any) -> None:
-                await ctx.emit(piece.text, done=piece.done, meta=piece.meta)
+            def emit(text: str, done: bool, meta: Mapping[str, Any] | None) -> Awaitable[None]:
+                return ctx.emit(text, done=done, meta=meta)
 
             return await self._flow.answer(message, ctx.task_id, emit)
         assert self._function is not None  # noqa: S101 - one of the two is there

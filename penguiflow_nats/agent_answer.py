@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from penguiflow_nats.agent_questions import Deadline, Questions
 from penguiflow_nats.agent_skills import (
     AgentContext,
     AuthRequired,
+    Chunk,
     Emit,
     Rejected,
     Skill,
@@ -24,7 +26,15 @@ from penguiflow_nats.agent_skills import (
     checked_input,
     checked_output,
 )
-from penguiflow_nats.call_wire import COMPLETED, END, FAILED, REJECTED, CallRequest, TaskRecord
+from penguiflow_nats.call_wire import (
+    COMPLETED,
+    END,
+    FAILED,
+    REJECTED,
+    CallRequest,
+    Piece,
+    TaskRecord,
+)
 from penguiflow_nats.errors import PayloadTooLarge
 
 _LONGEST_TEXT = 2000
@@ -51,6 +61,7 @@ class Answerer:
         epoch: int,
         deadline: Deadline,
         questions: Questions | None = None,
+        streamed: Sequence[Piece] = (),
     ) -> Raw:
         """The packed result.
 
@@ -61,6 +72,7 @@ class Answerer:
             epoch: Which attempt this is.
             deadline: When nobody waits any more.
             questions: Takes what the handler asks; None when nobody can be asked.
+            streamed: What earlier replicas streamed and stays.
 
         Raises:
             Rejected: the request cannot be answered by anybody.
@@ -76,6 +88,8 @@ class Answerer:
         if questions is not None:
             credentials = tuple(questions.credentials)
             ctx = replace(ctx, _ask=questions.ask, credentials=credentials)
+        if streamed:
+            ctx = replace(ctx, streamed=[self._chunk(piece) for piece in streamed])
         flow = self.flows.get(request.skill)
         if flow is None:
             result = await call_handler(skill, message, ctx, emit)
@@ -83,6 +97,10 @@ class Answerer:
             answer = await flow.answer(checked_input(skill, message), task, emit)
             result = checked_output(skill, answer)
         return Raw(self.codec.pack(result, "result")) if result is not None else NONE
+
+    def _chunk(self, piece: Piece) -> Chunk:
+        meta = self.codec.unpack(piece.meta) if piece.meta != NONE else None
+        return Chunk(piece.text, piece.done, meta)
 
     def _unpack(
         self, request: CallRequest, emit: Emit, epoch: int, deadline: Deadline

@@ -10,10 +10,10 @@ from contextvars import Context
 from msgspec import Raw
 
 from penguiflow.durable.wire_errors import WireError
+from penguiflow.serving.handling import nowhere
 from penguiflow_nats.agent_questions import Deadline
-from penguiflow_nats.agent_skills import Chunk
+from penguiflow_nats.agent_site import AgentSite
 from penguiflow_nats.agent_span import begin, end, inside
-from penguiflow_nats.agent_task import AgentSite
 from penguiflow_nats.call_subjects import task_token
 from penguiflow_nats.call_wire import (
     FAILED,
@@ -130,7 +130,7 @@ class PlainCalls:
         token = task_token(request.task)
         deadline = Deadline(request.budget)
         try:
-            return await self._answerer.answer(request, token, _nowhere, epoch=0, deadline=deadline)
+            return await self._answerer.answer(request, token, nowhere, epoch=0, deadline=deadline)
         finally:
             deadline.close()
 
@@ -144,7 +144,3 @@ class PlainCalls:
             self._connection.publish(reply, encode(self._answerer.end(None, problem, epoch=0)))
         except NatsError:
             return  # plain calls promise nothing: whoever asked will time out
-
-
-async def _nowhere(piece: Chunk) -> None:
-    """A plain call has no stream."""

@@ -23,9 +23,10 @@ from penguiflow_nats.agent_janitor import Janitor
 from penguiflow_nats.agent_options import AgentOptions
 from penguiflow_nats.agent_plain import QUEUE, PlainCalls
 from penguiflow_nats.agent_service import Endpoint, MicroService
+from penguiflow_nats.agent_site import AgentSite, Settled
 from penguiflow_nats.agent_skills import Skill, types_of
 from penguiflow_nats.agent_span import begin, end
-from penguiflow_nats.agent_task import AgentSite, AgentTask, Settled
+from penguiflow_nats.agent_task import AgentTask
 from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
 from penguiflow_nats.call_subjects import CallNames, is_agent_name, task_of, task_token
@@ -190,7 +191,11 @@ class Agent:
         )
 
     def _endpoint(self, skill: Skill) -> Endpoint:
-        metadata = {"skill": skill.name, "description": skill.description}
+        metadata = {
+            "skill": skill.name,
+            "description": skill.description,
+            "takeover": skill.takeover,
+        }
         for which in ("input", "output"):
             schema = skill.schema(which)
             if schema is not None:

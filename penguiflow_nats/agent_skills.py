@@ -27,8 +27,8 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -73,6 +73,9 @@ class AgentContext:
     traceparent: str | None = None
     credentials: Sequence[Any] = ()
     """What the caller answered to each `AuthRequired` of this task, the newest last."""
+    streamed: Sequence[Chunk] = ()
+    """What replicas streamed that died over this task, if the skill's `takeover` is "continue": the
+    caller keeps it, so the handler streams what comes behind it."""
     _emit: Emit
     _ask: Ask = cannot_ask
     _left: Callable[[], float | None] = _no_limit
@@ -81,7 +84,9 @@ class AgentContext:
         self, text: str, *, done: bool = False, meta: Mapping[str, Any] | None = None
     ) -> None:
         """Stream a piece of text; waits when the server does not keep up."""
-        await self._emit(Chunk(text, done, meta))
+        waiting = self._emit(text, done, meta)
+        if waiting is not None:
+            await waiting
 
     def remaining(self) -> float | None:
         """Seconds until nobody waits for the answer any more; None when there is no limit."""
@@ -101,6 +106,8 @@ class AgentContext:
         return await self._ask(question)
 
 
+Takeover: TypeAlias = Literal["restart", "continue"]
+
 Handler: TypeAlias = Callable[[Message, AgentContext], Awaitable[Any] | AsyncIterator[Any]]
 
 
@@ -116,6 +123,10 @@ class Skill:
     output: Any = None
     """Type of the result; None gives anything."""
     description: str = ""
+    takeover: Takeover = "restart"
+    """What a replica does that takes a call over from one that died. "restart": the handler begins
+    anew, and the caller is told that what it heard is void. "continue": the handler is given what
+    was streamed in `ctx.streamed` and goes on behind it, and the caller sees one stream."""
 
     def schema(self, which: str) -> dict[str, Any] | None:
         """JSON schema of "input" or "output"; None when there is no type."""
@@ -134,7 +145,7 @@ def resolve(
 
     Raises:
         BadHandler: a handler is missing or cannot be served.
-        ValueError: two skills have one name.
+        ValueError: two skills have one name, or one's takeover is unknown.
     """
     if skills is None:
         skills = [_default_name(handler)]
@@ -148,7 +159,13 @@ def resolve(
         if given.name in found:
             msg = f"two skills are called {given.name!r}"
             raise ValueError(msg)
-        found[given.name] = Skill(given.name, own, given.input, given.output, given.description)
+        if given.takeover not in typing.get_args(Takeover):
+            msg = f"skill {given.name!r}: takeover is {given.takeover!r}; use restart or continue"
+            raise ValueError(msg)
+        if given.takeover == "continue" and isinstance(own, PenguiFlow):
+            msg = f"skill {given.name!r} is a flow, which begins anew and cannot continue"
+            raise BadHandler(msg)
+        found[given.name] = replace(given, handler=own)
     return found
 
 
@@ -185,15 +202,17 @@ async def call_handler(skill: Skill, message: Message, ctx: AgentContext, emit: 
             if result is not None:
                 msg = f"skill {skill.name!r} yielded after its Result"
                 raise ValueError(msg)
-            if isinstance(piece, Result):
-                result = piece
-            elif isinstance(piece, str):
-                await emit(Chunk(piece))
+            if isinstance(piece, str):
+                waiting = emit(piece, False, None)
             elif isinstance(piece, Chunk):
-                await emit(piece)
+                waiting = emit(piece.text, piece.done, piece.meta)
+            elif isinstance(piece, Result):
+                result, waiting = piece, None
             else:
                 msg = f"skill {skill.name!r} yielded {type(piece).__name__}, not str, Chunk, Result"
                 raise TypeError(msg)
+            if waiting is not None:
+                await waiting
     finally:
         await pieces.aclose()
     return checked_output(skill, None if result is None else result.value)

@@ -4,70 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from penguiflow.telemetry.instrument import AgentInstrument
+from penguiflow.serving.handling import nowhere
 from penguiflow.types import Message
-from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.agent_delivery import CallDelivery
 from penguiflow_nats.agent_questions import Deadline, Questions
-from penguiflow_nats.agent_skills import AuthRequired, Chunk, Rejected
+from penguiflow_nats.agent_records import TaskRecords
+from penguiflow_nats.agent_site import AgentSite, Settled
+from penguiflow_nats.agent_skills import AuthRequired, Rejected
 from penguiflow_nats.agent_span import inside
-from penguiflow_nats.call_claims import CallClaims
-from penguiflow_nats.call_questions import Dialogue, Question, packed, reply_of
-from penguiflow_nats.call_subjects import CallNames
-from penguiflow_nats.call_wire import (
-    ANSWER,
-    ASK,
-    FAILED,
-    REJECTED,
-    START,
-    CallRequest,
-    TaskRecord,
-)
-from penguiflow_nats.errors import NatsError, PayloadTooLarge
-from penguiflow_nats.jetstream import JetStream
-from penguiflow_nats.object_errors import ObjectCorrupt, ObjectTooLarge
+from penguiflow_nats.call_questions import Question, reply_of
+from penguiflow_nats.call_wire import ANSWER, FAILED, REJECTED, CallRequest, TaskRecord
+from penguiflow_nats.errors import NatsError
+from penguiflow_nats.object_errors import ObjectCorrupt
 from penguiflow_nats.reply_publisher import ReplyPublisher
-from penguiflow_nats.server_clock import ServerClock
-from penguiflow_nats.task_states import NOTHING, Held, StateMoved, TaskStates
+from penguiflow_nats.task_states import Held, StateMoved
 
 _START_AFTER = 0.02
 """Seconds of silence after which the first epoch is announced. A shorter call has its end only."""
 _PATIENCE = 5.0
 """Seconds that a handler has to end when its time is up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentSite:
-    """What all durable tasks of a replica share."""
-
-    names: CallNames
-    jetstream: JetStream
-    states: TaskStates
-    claims: CallClaims
-    clock: ServerClock
-    answerer: Answerer
-    answer_wait: float
-    """Seconds that a task waits for the answer to a question."""
-    probe: AgentInstrument | None = None
-
-
-class Settled(Enum):
-    """What to tell the server about the request."""
-
-    DONE = "done"
-    """The task has its end."""
-    LEAVE = "leave"
-    """Another replica owns it: what we say counts no more, and could do harm."""
-    AGAIN = "again"
-    """Hand it back at once."""
 
 
 class AgentTask:
@@ -83,7 +44,6 @@ class AgentTask:
     ) -> None:
         self.task = task
         self.delivery = delivery
-        self.epoch = 1
         self.skill = ""
         self.end: TaskRecord | None = None
         """How it ended, when it did here."""
@@ -91,16 +51,10 @@ class AgentTask:
         self.span: Any = None
         self._site = site
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        self._after = NOTHING
+        self._records = TaskRecords(site, task, moved=self._moved)
         self.takes_room = True
         """Whether it counts as in work; for whoever gives it out."""
         self._pausing = pausing
-        self._writing: asyncio.Task[int] | None = None
-        self._announced = False
-        self._dialogue = Dialogue([], None)
-        """What an earlier replica asked and was told."""
-        self._answered_at = 0.0
         self._waiting: tuple[int, asyncio.Future[Held]] | None = None
         """The number of the question that waits for its answer."""
         self._deadline = Deadline(None)
@@ -113,6 +67,11 @@ class AgentTask:
     def adopt(self, delivery: CallDelivery) -> None:
         """The lease ran out and the request came to us again: go on under the new one."""
         self.delivery = delivery
+
+    @property
+    def epoch(self) -> int:
+        """Which attempt this is."""
+        return self._records.epoch
 
     @property
     def is_waiting(self) -> bool:
@@ -139,6 +98,9 @@ class AgentTask:
             if self._work is not None:
                 self._work.cancel()
 
+    def _moved(self, moved: StateMoved) -> None:
+        self.stop(Settled.elsewhere(moved))
+
     # The course of a task
 
     async def run(self, request: CallRequest) -> Settled:
@@ -149,13 +111,17 @@ class AgentTask:
         """
         self.skill = request.skill
         try:
-            await self._claim(request)
+            await self._records.claim(
+                request,
+                num_delivered=self.delivery.num_delivered,
+                continues=request.streaming and self._continues(request),
+            )
             end = await self._answered(request)
             if self._stopped is None:
                 await self._commit(end, request)
             settled = self._stopped or Settled.DONE
         except StateMoved as moved:
-            settled = _elsewhere(moved)
+            settled = Settled.elsewhere(moved)
         finally:
             self._clean_up()
         if settled is Settled.DONE:
@@ -169,88 +135,30 @@ class AgentTask:
     async def refuse(self, code: str, message: str, request: CallRequest | None = None) -> Settled:
         """End a task that cannot be worked on. Raises as `run`."""
         try:
-            await self._claim(None)
+            await self._records.claim(None, num_delivered=self.delivery.num_delivered)
             problem = (REJECTED, code, message)
             await self._commit(self._site.answerer.end(request, problem, epoch=self.epoch), request)
         except StateMoved as moved:
-            return _elsewhere(moved)
+            return Settled.elsewhere(moved)
         return Settled.DONE
 
-    async def _claim(self, request: CallRequest | None) -> None:
-        """Become the replica whose answers count, and announce it when there is a request.
-
-        A first delivery needs no question: that nothing was written yet is checked by the first
-        write. Raises `StateMoved` when the task is over, or somebody was faster.
-        """
-        if self.delivery.num_delivered == 1:
-            return
-        self._announced = True
-        states = self._site.states
-        held = await states.read(self.task)
-        if held is None:
-            self.epoch = 2  # the first delivery may have sent events of epoch 1
-        elif held.record.is_end:
-            raise StateMoved(held)
-        else:
-            self.epoch, self._after = held.record.epoch + 1, held.sequence
-            history = await states.history(self.task, up_to=held.sequence)
-            self._dialogue = Dialogue.of([each.record for each in history])
-            answers = [each.stored_at for each in history if each.record.kind == ANSWER]
-            self._answered_at = max(answers, default=0.0)
-        if request is not None:
-            self._after = await self._announce(request)
-
-    async def _announce(self, request: CallRequest) -> int:
-        return await self._site.states.advance(
-            self.task, self._record(START, request), after=self._after
-        )
-
-    def _record(self, kind: str, request: CallRequest) -> TaskRecord:
-        answerer = self._site.answerer
-        return TaskRecord(
-            kind=kind,
-            epoch=self.epoch,
-            agent=answerer.agent,
-            instance=answerer.instance,
-            skill=request.skill,
-            context_id=request.context_id,
-        )
+    def _continues(self, request: CallRequest) -> bool:
+        skill = self._site.answerer.skills.get(request.skill)
+        return skill is not None and skill.takeover == "continue"
 
     def _announce_soon(self, request: CallRequest) -> None:
-        """Announce the first epoch, without waiting."""
-        if not self._announced and self._stopped is None:
-            self._announced = True
-            self._write(self._announce(request))
-
-    def _write(self, record: Coroutine[Any, Any, int]) -> None:
-        """Write a record in a task of its own: the end of the work must not interrupt it, or
-        nobody would know what is the newest record."""
-        self._writing = self._loop.create_task(record)
-        self._writing.add_done_callback(self._written)
-
-    def _written(self, writing: asyncio.Task[int]) -> None:
-        error = None if writing.cancelled() else writing.exception()
-        if isinstance(error, StateMoved):
-            self.stop(_elsewhere(error))
-
-    async def _settle_writing(self) -> None:
-        if self._writing is None:
-            return
-        try:
-            self._after = await asyncio.shield(self._writing)
-        except PayloadTooLarge:
-            self._writing = None  # a question; nothing was written
-            raise
-        self._writing = None
+        if self._stopped is None:
+            self._records.announce_soon(request)
 
     async def _answered(self, request: CallRequest) -> TaskRecord:
         """Run the handler; gives the end to commit."""
         answerer, left = self._site.answerer, self._time_left(request)
         late = (FAILED, "DEADLINE_EXCEEDED", "the time of the call is up")
         if self._stopped is not None or (left is not None and left <= 0):
-            return answerer.end(request, late, epoch=self.epoch)
+            kept = len(self._records.streamed)
+            return answerer.end(request, late, epoch=self.epoch, events=kept)
         self._deadline.move(left)
-        self._publisher = publisher = self._new_publisher()
+        self._publisher = publisher = self._new_publisher(request)
         probe = self._site.probe
         context = None if probe is None else probe.context(self.span)
         work = self._work_on(inside(request, context), publisher)
@@ -272,10 +180,12 @@ class AgentTask:
         return answerer.outcome(request, self._work, epoch=self.epoch, events=publisher.count)
 
     async def _work_on(self, request: CallRequest, publisher: ReplyPublisher) -> Raw:
-        async def emit(piece: Chunk) -> None:
-            if request.streaming:
+        records = self._records
+
+        def emit(text: str, done: bool, meta: Mapping[str, Any] | None) -> Awaitable[None] | None:
+            if not records.is_announced:
                 self._announce_soon(request)
-                await publisher.publish(piece.text, done=piece.done, meta=piece.meta)
+            return publisher.publish(text, done=done, meta=meta)
 
         async def put(state: str, number: int, question: Any) -> Any:
             return await self._put(request, publisher, state, number, question)
@@ -287,7 +197,13 @@ class AgentTask:
         while True:
             try:
                 result = await answer(
-                    request, self.task, emit, epoch=epoch, deadline=deadline, questions=questions
+                    request,
+                    self.task,
+                    emit if request.streaming else nowhere,
+                    epoch=epoch,
+                    deadline=deadline,
+                    questions=questions,
+                    streamed=records.streamed,
                 )
             except AuthRequired as needed:
                 await questions.authorise(needed.question)
@@ -307,7 +223,7 @@ class AgentTask:
     # Questions
 
     async def _answers(self) -> list[tuple[str, Any]]:
-        pairs = self._dialogue.answered
+        pairs = self._records.dialogue.answered
         return [(asked.state, await self._payload(answer)) for asked, answer in pairs]
 
     async def _payload(self, answer: TaskRecord) -> Any:
@@ -326,25 +242,19 @@ class AgentTask:
         """Ask the caller and wait; gives the payload of the answer."""
         packed_question = Raw(self._site.answerer.codec.pack(question, "question"))
         self._announce_soon(request)
-        await self._settle_writing()
+        await self._records.settle()
         await publisher.flush()
-        record = msgspec.structs.replace(
-            self._record(ASK, request),
-            state=state,
-            result=packed(Question(number, packed_question)),
-            events=publisher.count,
-        )
+        asked = Question(number, packed_question)
         answered: asyncio.Future[Held] = self._loop.create_future()
         self._waiting = number, answered
-        self._write(self._site.states.advance(self.task, record, after=self._after))
         try:
-            await self._settle_writing()
+            await self._records.ask(request, asked, state=state, events=publisher.count)
             self._deadline.move(self._site.answer_wait)
             self._pausing(self)
             held = await answered
         finally:
             self._waiting = None
-        self._after = held.sequence
+        self._records.answered(held)
         reply = reply_of(held.record)
         self._deadline.move(self._left_of(reply.budget, held.stored_at))
         return await self._payload(held.record)
@@ -352,48 +262,38 @@ class AgentTask:
     def _left_of(self, budget: float | None, since: float) -> float | None:
         return None if budget is None else budget - self._site.clock.age(since)
 
-    def _new_publisher(self) -> ReplyPublisher:
+    def _new_publisher(self, request: CallRequest) -> ReplyPublisher:
         site = self._site
-        subject = site.names.events(self.task, self.epoch)
-        return ReplyPublisher(site.jetstream, site.answerer.codec, subject, epoch=self.epoch)
+        return ReplyPublisher(
+            site.jetstream,
+            site.answerer.codec,
+            site.names.events(self.task, self.epoch),
+            epoch=self.epoch,
+            count=len(self._records.streamed),
+            in_order=self._continues(request),
+        )
 
     def _time_left(self, request: CallRequest) -> float | None:
-        if self._dialogue.open is not None:
+        dialogue, at = self._records.dialogue, self._records.answered_at
+        if dialogue.open is not None:
             return request.budget  # time stood still: nobody worked while the question was open
-        if self._dialogue.answered:
-            return self._left_of(reply_of(self._dialogue.answered[-1][1]).budget, self._answered_at)
+        if dialogue.answered:
+            return self._left_of(reply_of(dialogue.answered[-1][1]).budget, at)
         return self._left_of(request.budget, self.delivery.stored_at)
 
     # The end
 
     async def _commit(self, end: TaskRecord, request: CallRequest | None) -> None:
-        await self._settle_writing()
+        await self._records.settle()
         if self._publisher is not None:
             await self._publisher.flush()
-        duration = self._loop.time() - self._began
-        try:
-            kept = await self._site.claims.check_in(self.task, end.result, keep=end.retain)
-            end = msgspec.structs.replace(end, result=kept, duration=duration)
-            await self._site.states.advance(self.task, end, after=self._after)
-        except (PayloadTooLarge, ObjectTooLarge) as error:
-            problem = (FAILED, "TOO_LARGE", f"the result is too large: {error}")
-            answerer = self._site.answerer
-            end = answerer.end(request, problem, epoch=self.epoch, events=end.events)
-            await self._site.states.advance(self.task, end, after=self._after)
-        self.end = end
+        self.end = await self._records.commit(end, request)
 
     def _clean_up(self) -> None:
         if self._publisher is not None:
             self._publisher.abandon()
-        if self._writing is not None:
-            self._writing.cancel()
+        self._records.abandon()
         self._deadline.close()
 
 
-def _elsewhere(moved: StateMoved) -> Settled:
-    """What to do with a task that somebody else wrote to."""
-    over = moved.held is None or moved.held.record.is_end
-    return Settled.DONE if over else Settled.LEAVE
-
-
-__all__ = ["AgentSite", "AgentTask", "Settled"]
+__all__ = ["AgentTask"]

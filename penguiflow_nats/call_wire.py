@@ -19,6 +19,9 @@ VERSION: Final = 1
 
 START: Final = "start"
 """`TaskRecord.kind`: a replica began to work; events of earlier epochs are void."""
+CONTINUED: Final = "continued"
+"""`TaskRecord.state` of a start: events of earlier epochs that lie before it stay, and the numbers
+go on."""
 END: Final = "end"
 """`TaskRecord.kind`: the task is over; `state` says how."""
 ASK: Final = "ask"

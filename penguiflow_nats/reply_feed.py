@@ -3,6 +3,9 @@
 What is heard was stored before, and the stream is the truth: after a reconnect, when the reader
 was slow, or when a number is missing, the feed reads on from the stream. So it gives each event
 once and in order, or an error; never a gap.
+
+An event counts when it is of the newest epoch, or when every start after its epoch says that the
+answer is continued and was stored after it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from penguiflow_nats.call_subjects import STATE, CallNames
 from penguiflow_nats.call_wire import (
     ANSWER,
     ASK,
+    CONTINUED,
     EVERYTHING,
+    START,
     Piece,
     ReplyEvents,
     TaskRecord,
@@ -49,12 +54,12 @@ class Started(NamedTuple):
     again: bool
 
 
-class Event(NamedTuple):
-    """One event, with its number in its epoch."""
+class Events(NamedTuple):
+    """Events that follow each other; `n` is the number of the first one in its epoch."""
 
     epoch: int
     n: int
-    piece: Piece
+    pieces: list[Piece]
 
 
 class Asked(NamedTuple):
@@ -69,7 +74,7 @@ class Answered(NamedTuple):
     record: TaskRecord
 
 
-News: TypeAlias = Started | Event | Asked | Answered | TaskRecord
+News: TypeAlias = Started | Events | Asked | Answered | TaskRecord
 
 
 class ReplyFeed:
@@ -90,7 +95,7 @@ class ReplyFeed:
         self._connection = connection
         self._names = names
         self._task = task
-        self._stash: dict[int, ReplyEvents] = {}
+        self._stash: dict[int, tuple[ReplyEvents, Incoming | int]] = {}
         self._ready: deque[News] = deque()
         self._heard: deque[Incoming] = deque()
         self._last: Incoming | None = None
@@ -98,6 +103,12 @@ class ReplyFeed:
         """Everything up to this sequence has been read."""
         self._behind = False
         self._full_reads = 0
+        self._starts: dict[int, int] = {}
+        """By epoch, the sequence of its start; 0 when it voids what came before."""
+        self._newest: dict[bool, Incoming | int] = {}
+        """The last message whose events were given: of those that were heard, of those read."""
+        self._named = 0
+        """The newest epoch that was heard of, without its start."""
         self._end: TaskRecord | None = None
         self._asked: TaskRecord | None = None
         """A question that was not given yet."""
@@ -161,7 +172,7 @@ class ReplyFeed:
         while True:
             if self._ready:
                 return self._ready.popleft()
-            if self._heard:
+            if self._heard and self._named <= self.epoch:
                 self._take_heard()
             elif self._end is not None and self._complete(self._end):
                 return self._end
@@ -193,20 +204,37 @@ class ReplyFeed:
     def _take_heard(self) -> None:
         while self._heard and not self._ready:
             message = self._heard.popleft()
-            self._take(message.subject, message.data)
-            if not self._stash:
+            if not self._take(message.subject, message.data, message):
+                # A start was not heard, and what was taken behind it does not tell where it lies.
+                self._heard.clear()
+                self._read_from_the_beginning()
+            elif not self._stash:
                 self._last = message
 
-    def _take(self, subject: str, data: bytes) -> None:
+    def _take(self, subject: str, data: bytes, source: Incoming | int) -> bool:
+        """Take a message; False when it must be read in the order of the stream instead."""
         if subject.endswith(f".{STATE}"):
             record = read_record(data)
-            self._begin(record.epoch)
+            if record.kind == START and self._is_next(record, source):
+                self._start(record, source)
+            elif not self._follows(record.epoch, source):
+                return False
             self._take_record(record)
-            return
+            return True
         events = read_events(data)
-        self._begin(events.epoch)
-        if events.epoch == self.epoch:
-            self._take_events(events)
+        if not self._follows(events.epoch, source):
+            return False
+        self._take_events(events, source)
+        return True
+
+    def _follows(self, epoch: int, source: Incoming | int) -> bool:
+        """Begin an epoch that is named before its start was given. False when it is not the first
+        one and was only heard: its start may say that what came before stays."""
+        if epoch > max(self.epoch, 1) and not isinstance(source, int):
+            self._named = max(epoch, self._named)
+            return False
+        self._begin(epoch)
+        return True
 
     def _take_record(self, record: TaskRecord) -> None:
         if record.is_end:
@@ -226,26 +254,64 @@ class ReplyFeed:
             return
         self.record = record
 
-    def _take_events(self, events: ReplyEvents) -> None:
-        if events.n > self.number:
-            self._stash[events.n] = events
+    def _take_events(self, events: ReplyEvents, source: Incoming | int) -> None:
+        if events.epoch < self.epoch:
+            known = events.n + len(events.pieces) <= self.number
+            if known or events.n > self.number or not self._stays(events.epoch, source):
+                return
+        elif events.n > self.number:
+            self._stash[events.n] = events, source
             return
-        self._give(events)
+        self._give(events, source)
         while self._stash and min(self._stash) <= self.number:
-            self._give(self._stash.pop(min(self._stash)))
+            self._give(*self._stash.pop(min(self._stash)))
 
-    def _give(self, events: ReplyEvents) -> None:
+    def _give(self, events: ReplyEvents, source: Incoming | int) -> None:
         """Give what is new of events that begin at or before the next number."""
-        epoch, first = events.epoch, self.number - events.n
-        for number, piece in enumerate(events.pieces[first:], self.number):
-            self._ready.append(Event(epoch, number, piece))
-        self.number = max(self.number, events.n + len(events.pieces))
+        known = self.number - events.n
+        pieces = events.pieces[known:] if known else events.pieces
+        if pieces:
+            self._ready.append(Events(events.epoch, self.number, pieces))
+            self.number += len(pieces)
+            self._newest[isinstance(source, int)] = source
+
+    def _stays(self, epoch: int, source: Incoming | int) -> bool:
+        """Whether an event of an earlier epoch counts."""
+        sequence, later = _sequence(source), range(epoch + 1, self.epoch + 1)
+        return all(sequence < self._starts.get(each, 0) for each in later)
+
+    def _is_next(self, record: TaskRecord, source: Incoming | int) -> bool:
+        """Whether nothing is between what is known and a start. What is read has all starts."""
+        if record.state != CONTINUED or isinstance(source, int):
+            return True
+        return self.epoch == 0 or record.epoch <= self.epoch + 1
+
+    def _start(self, record: TaskRecord, source: Incoming | int) -> None:
+        sequence = _sequence(source) if record.state == CONTINUED else 0
+        self._starts.setdefault(record.epoch, sequence)
+        if record.epoch <= self.epoch:
+            return
+        furthest = max(map(_sequence, self._newest.values()), default=0) if sequence else 0
+        if self.epoch > 0 and furthest < sequence:
+            self.epoch = record.epoch
+            self._asked = None
+            self._stash.clear()
+            self._ready.append(Started(record.epoch, again=False))
+            return
+        self._begin(record.epoch)
+        if sequence:  # what was given so far is not what stays
+            self._read_from_the_beginning()
+
+    def _read_from_the_beginning(self) -> None:
+        self._cursor, self._last = 0, None
+        self._behind = True
 
     def _begin(self, epoch: int) -> None:
         if epoch <= self.epoch:
             return
         again, self.epoch = self.epoch > 0, epoch
         self.number = 0
+        self._newest.clear()
         self._asked = None
         self._stash.clear()
         self._ready.append(Started(epoch, again))
@@ -258,6 +324,7 @@ class ReplyFeed:
         asked = self._asked
         return (
             bool(self._stash)
+            or self._named > self.epoch
             or self._end is not None
             or (asked is not None and not self._complete(asked))
         )
@@ -279,7 +346,7 @@ class ReplyFeed:
             self._behind = True
             raise
         for entry in page.entries:
-            self._take(entry.subject, entry.data)
+            self._take(entry.subject, entry.data, entry.sequence)
             self._cursor = entry.sequence
         self._behind = self._behind or page.more
         if not page.more and not self._ready and self._lacks_something():
@@ -288,8 +355,7 @@ class ReplyFeed:
     def _advance_cursor(self) -> None:
         """What was heard without a gap need not be read."""
         if self._last is not None and not self._stash:
-            headers = self._last.headers or {}
-            self._cursor = max(self._cursor, int(headers.get("Nats-Sequence", 0)))
+            self._cursor = max(self._cursor, _sequence(self._last))
         self._last = None
 
     async def _read_all_again(self) -> None:
@@ -306,3 +372,10 @@ class ReplyFeed:
         else:
             await self._wait(_RESEND)
         self._behind = True
+
+
+def _sequence(source: Incoming | int) -> int:
+    """Where a message lies in the stream: what is heard says so in its headers."""
+    if isinstance(source, int):
+        return source
+    return int((source.headers or {}).get("Nats-Sequence", 0))

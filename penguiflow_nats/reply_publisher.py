@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, NamedTuple
 
 from msgspec import Raw
 
 from penguiflow.durable.codec import ValueCodec
-from penguiflow.durable.envelope import NONE
 from penguiflow_nats import error_codes
 from penguiflow_nats.call_wire import VERSION, Piece, ReplyEvents, encode
 from penguiflow_nats.errors import NatsError
@@ -24,7 +23,7 @@ from penguiflow_nats.stream_types import PubAck
 
 _WINDOW = 16
 """Messages on their way to the server at once."""
-_PIECES, _BYTES = 256, 64 * 1024
+_PIECES, _BYTES = 1024, 64 * 1024
 """Most that one message holds; a longer piece has a message of its own."""
 _GIVE_UP = 60.0
 _NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES)
@@ -36,11 +35,29 @@ class _Sent(NamedTuple):
 
 
 class ReplyPublisher:
-    """The events of one task in one epoch."""
+    """The events of one task in one epoch.
+
+    Args:
+        jetstream: Where to store them.
+        codec: Packs what they carry beside their text.
+        subject: Of the epoch.
+        epoch: Which one.
+        count: Events of earlier epochs that stay.
+        in_order: Whether the stream must have them in their order, without a gap at any moment:
+            then one message is on its way at a time.
+    """
 
     def __init__(
-        self, jetstream: JetStream, codec: ValueCodec, subject: str, *, epoch: int
+        self,
+        jetstream: JetStream,
+        codec: ValueCodec,
+        subject: str,
+        *,
+        epoch: int,
+        count: int = 0,
+        in_order: bool = False,
     ) -> None:
+        self._window = 1 if in_order else _WINDOW
         self._jetstream = jetstream
         self._codec = codec
         self._subject = subject
@@ -50,24 +67,46 @@ class ReplyPublisher:
         self._sent: deque[_Sent] = deque()
         self._draining: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
-        self.count = 0
-        """Events published so far."""
+        self._first = count
+        self.count = count
+        """Events published so far, those of earlier epochs that stay included."""
         self.broken: NatsError | None = None
         """Why the server did not take an event that it would have had to take."""
 
-    async def publish(self, text: str, *, done: bool, meta: Mapping[str, Any] | None) -> None:
-        """Send one event; waits while the server does not keep up.
+    def publish(
+        self, text: str, *, done: bool, meta: Mapping[str, Any] | None
+    ) -> Awaitable[None] | None:
+        """Take one event. Gives what to await first when the server does not keep up, or None:
+        then it is taken, and nearly always it is.
 
         Raises:
             PayloadTooLarge: the event alone is more than the server takes; it does not count.
             NatsError: the server refuses, or was away for too long.
             WireError: the event cannot travel.
         """
-        self._raise_if_broken()
-        piece = Piece(text, done, Raw(self._codec.pack(dict(meta), "meta")) if meta else NONE)
-        size = len(text) + len(bytes(piece.meta))
+        if self.broken is not None:
+            raise self.broken
+        size = len(text)
+        if meta:
+            packed = self._codec.pack(dict(meta), "meta")
+            piece = Piece(text, done, Raw(packed))
+            size += len(packed)
+        else:
+            piece = Piece(text, done)
         if self._waiting_bytes + size > _BYTES or len(self._waiting) >= _PIECES:
-            await self._send_waiting()
+            return self._take_later(piece, size)
+        self._take(piece, size)
+        # A stream that never waits must let its first event leave, too.
+        return asyncio.sleep(0) if self.count == self._first + 1 else None
+
+    async def _take_later(self, piece: Piece, size: int) -> None:
+        await self._send_waiting()
+        if size > _BYTES:
+            while len(self._sent) >= self._window:
+                await self._turn()
+        self._take(piece, size)
+
+    def _take(self, piece: Piece, size: int) -> None:
         self._waiting.append(piece)
         self._waiting_bytes += size
         self.count += 1
@@ -88,7 +127,7 @@ class ReplyPublisher:
             await self._turn()
 
     async def _send_waiting(self) -> None:
-        while len(self._sent) >= _WINDOW:
+        while len(self._sent) >= self._window:
             await self._turn()
         if self._waiting:
             self._send()

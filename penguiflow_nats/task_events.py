@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.envelope import NONE
 from penguiflow.remote_models import RemoteTaskEvent, RemoteTaskState, RemoteTaskStatus
 from penguiflow_nats.call_wire import TaskRecord
-from penguiflow_nats.reply_feed import Answered, Asked, Event, News, Started
+from penguiflow_nats.reply_feed import Answered, Asked, Events, News, Started
 from penguiflow_nats.task_views import TaskView
 
 
@@ -27,8 +29,23 @@ class TaskEvents:
         event.context_id, event.done = event.task.context_id, event.task.is_terminal
         return event
 
-    def of(self, news: News) -> RemoteTaskEvent:
+    def of(self, news: News) -> Iterator[RemoteTaskEvent]:
         """What happened."""
+        if isinstance(news, Events):
+            yield from self._texts(news)
+        else:
+            yield self._change(news)
+
+    def _texts(self, events: Events) -> Iterator[RemoteTaskEvent]:
+        for position, piece in enumerate(events.pieces, events.n + 1):
+            event = self._event("text")
+            event.text, event.done = piece.text, False
+            event.meta = {"position": f"{events.epoch}.{position}"}
+            if piece.meta != NONE:
+                event.meta = {**self._codec.unpack(piece.meta), **event.meta}
+            yield event
+
+    def _change(self, news: Started | Asked | Answered | TaskRecord) -> RemoteTaskEvent:
         match news:
             case Started():
                 event = self._event("status")
@@ -36,13 +53,6 @@ class TaskEvents:
                 event.meta = {"epoch": news.epoch}
                 if news.again:
                     event.meta = {"restart": True, "epoch": news.epoch}
-            case Event():
-                event = self._event("text")
-                piece = news.piece
-                event.text, event.done = piece.text, False
-                event.meta = {"position": f"{news.epoch}.{news.n + 1}"}
-                if piece.meta != NONE:
-                    event.meta = {**self._codec.unpack(piece.meta), **event.meta}
             case Asked() | Answered():
                 event = self._event("status")
                 event.status = self._view.status(news.record)

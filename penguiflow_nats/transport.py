@@ -220,9 +220,12 @@ class NatsTransport(TaskMethods):
         with contextlib.closing(call):
             call.open()
             await call.submit(request, streaming=True)
-            async with aclosing(Answer(call, request.agent_url, self._codec).events()) as events:
-                async for event in events:
-                    yield event
+            answer = Answer(call, request.agent_url, self._codec)
+            yield answer.named()
+            async with aclosing(call.pieces()) as pieces:
+                async for piece in pieces:
+                    for event in answer.events(piece):
+                        yield event
 
     async def cancel(self, *, agent_url: str, task_id: str) -> None:
         """Cancel a task; see `cancel_task`."""
@@ -257,9 +260,12 @@ class NatsTransport(TaskMethods):
         with contextlib.closing(call):
             call.open()
             await call.join()
-            async with aclosing(Answer(call, agent_url, self._codec).events()) as events:
-                async for event in events:
-                    yield event
+            answer = Answer(call, agent_url, self._codec)
+            yield answer.named()
+            async with aclosing(call.pieces()) as pieces:
+                async for piece in pieces:
+                    for event in answer.events(piece):
+                        yield event
 
     async def cancel_task(self, *, agent_url: str, task_id: str) -> CancelOutcome:
         """Cancel a task and say what became of it; once this returns nothing changes that.

@@ -196,7 +196,8 @@ class TaskMethods(ABC):
                 return
             async with aclosing(call.pieces()) as pieces:
                 async for piece in pieces:
-                    yield events.of(piece)
+                    for event in events.of(piece):
+                        yield event
 
     # Push notifications
 

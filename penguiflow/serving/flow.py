@@ -10,7 +10,7 @@ from typing import Any
 from penguiflow.errors import FlowError
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
-from penguiflow.serving.handling import AuthRequired, Chunk, Emit, InputRequired, Rejected
+from penguiflow.serving.handling import AuthRequired, Emit, InputRequired, Rejected
 from penguiflow.telemetry.joined import joined
 from penguiflow.types import Message, StreamChunk
 
@@ -86,7 +86,9 @@ class FlowHandler:
                     payload = value.payload if isinstance(value, Message) else value
                     if not isinstance(payload, StreamChunk):
                         break
-                    await emit(Chunk(payload.text, payload.done, payload.meta))
+                    waiting = emit(payload.text, payload.done, payload.meta)
+                    if waiting is not None:
+                        await waiting
             except asyncio.CancelledError:
                 with contextlib.suppress(RuntimeError):  # the flow was stopped meanwhile
                     await self._flow.cancel(task)

@@ -97,4 +97,10 @@ TaskHandler: TypeAlias = Callable[[bytes, TaskContext], Awaitable[Any]]
 `AuthRequired` for credentials, `TraceCancelled` when it was cancelled; anything else fails the
 task."""
 
-Emit: TypeAlias = Callable[[Chunk], Awaitable[None]]
+Emit: TypeAlias = Callable[[str, bool, Mapping[str, Any] | None], Awaitable[None] | None]
+"""Takes a piece by its text, whether it is done, and its meta. Gives what to await before the next
+piece, or None when there is nothing to wait for, as for nearly all pieces of a fast stream."""
+
+
+def nowhere(text: str, done: bool, meta: Mapping[str, Any] | None) -> None:
+    """Takes the pieces of a call that has no stream."""

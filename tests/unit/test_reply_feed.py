@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from penguiflow_nats.call_wire import (
     ANSWER,
     ASK,
     COMPLETED,
+    CONTINUED,
     END,
     INPUT_REQUIRED,
     START,
@@ -22,17 +25,37 @@ from penguiflow_nats.call_wire import (
     encode,
 )
 from penguiflow_nats.incoming import Incoming
-from penguiflow_nats.reply_feed import Answered, Asked, Event, ReplyFeed, Started
-
-STATE = "pf.v1.default.news.t.state"
+from penguiflow_nats.reply_feed import Answered, Asked, Events, ReplyFeed, Started
+from penguiflow_nats.task_pieces import Pieces
 
 
 class Line:
-    """A connection that only hears."""
+    """A connection to a server with one task, which stores what happens; while `deaf`, nobody
+    hears of it."""
 
     def __init__(self) -> None:
         self.callback: Any = None
         self.ended = 0
+        self.deaf = False
+        self.stored: list[tuple[str, bytes]] = []
+
+    async def request_many(self, subject: str, body: bytes, *, receive: Any) -> None:
+        start = json.loads(body)["seq"]
+        for sequence, (rest, data) in enumerate(self.stored, 1):
+            if sequence >= start:
+                head = {
+                    "Nats-Sequence": str(sequence),
+                    "Nats-Subject": f"pf.v1.default.reply.t.{rest}",
+                    "Nats-Time-Stamp": "2025-01-01T00:00:00Z",
+                }
+                assert not receive(Incoming("inbox", "", data, head))
+        assert receive(Incoming("inbox", "", b"", {"Status": "204", "Description": "EOB"}))
+
+    def store(self, rest: str, data: bytes) -> None:
+        self.stored.append((rest, data))
+        if not self.deaf:
+            head = {"Nats-Sequence": str(len(self.stored))}
+            self.callback(Incoming(f"pf.v1.default.news.t.{rest}", "", data, head))
 
     def on_reconnect(self, listener: Any) -> Any:
         return self.end
@@ -49,25 +72,24 @@ class Line:
 
     def events(self, epoch: int, n: int, *texts: str) -> None:
         data = encode(ReplyEvents(1, epoch, n, [Piece(text) for text in texts]))
-        self.callback(Incoming(f"pf.v1.default.news.t.{epoch}", "", data, None))
+        self.store(str(epoch), data)
 
-    def start(self, epoch: int) -> None:
-        data = encode(TaskRecord(kind=START, epoch=epoch))
-        self.callback(Incoming(STATE, "", data, None))
+    def start(self, epoch: int, state: str = "") -> None:
+        self.store("state", encode(TaskRecord(kind=START, epoch=epoch, state=state)))
 
     def asks(self, epoch: int, number: int, events: int, kind: str = ASK) -> None:
         value = Question(number) if kind == ASK else Reply(number, Output(NONE, ()))
         record = TaskRecord(
             kind=kind, epoch=epoch, state=INPUT_REQUIRED, events=events, result=packed(value)
         )
-        self.callback(Incoming(STATE, "", encode(record), None))
+        self.store("state", encode(record))
 
     def answers(self, epoch: int, number: int) -> None:
         self.asks(epoch, number, 0, ANSWER)
 
     def end_of(self, epoch: int, events: int) -> None:
         record = TaskRecord(kind=END, epoch=epoch, state=COMPLETED, events=events)
-        self.callback(Incoming(STATE, "", encode(record), None))
+        self.store("state", encode(record))
 
 
 @pytest.fixture
@@ -85,8 +107,8 @@ async def heard(feed: ReplyFeed) -> list[Any]:
     """What the feed gives now: texts, `again` for a restart, `end`."""
     found: list[Any] = []
     while (news := await feed.next(0.01)) is not None:
-        if isinstance(news, Event):
-            found.append(news.piece.text)
+        if isinstance(news, Events):
+            found.extend(piece.text for piece in news.pieces)
         elif isinstance(news, Started):
             found.extend(["again"] * news.again)
         elif isinstance(news, Asked | Answered):
@@ -225,3 +247,109 @@ async def test_a_question_that_nobody_answered_ends_with_the_task(line: Line) ->
     line.asks(1, 0, 0)
     line.end_of(1, 0)
     assert await heard(feed) == ["end"]
+
+
+# ---- continued answers ---------------------------------------------------------------------------
+
+
+async def test_an_epoch_that_continues_goes_on_with_the_numbers(line: Line) -> None:
+    feed = feed_of(line)
+    line.start(1)
+    line.events(1, 0, "a", "b")
+    line.start(2, CONTINUED)
+    line.events(2, 2, "c")
+    line.start(3, CONTINUED)
+    line.events(3, 3, "d")
+    line.end_of(3, 4)
+    assert await heard(feed) == ["a", "b", "c", "d", "end"]
+
+
+async def test_what_a_replaced_replica_stores_behind_a_continued_start_is_void(line: Line) -> None:
+    feed = feed_of(line)
+    line.events(1, 0, "a")
+    line.start(2, CONTINUED)
+    line.events(1, 1, "void")
+    line.events(2, 1, "b")
+    line.events(1, 2, "void")
+    line.end_of(2, 2)
+    assert await heard(feed) == ["a", "b", "end"]
+
+
+async def test_a_continued_start_that_was_not_heard_is_read(line: Line) -> None:
+    feed = feed_of(line)
+    line.events(1, 0, "a")
+    line.deaf = True
+    line.events(1, 1, "b")
+    line.start(2, CONTINUED)
+    line.deaf = False
+    line.events(2, 2, "c")
+    line.end_of(2, 3)
+    assert await heard(feed) == ["a", "b", "c", "end"]
+
+
+async def test_whoever_took_a_void_event_is_told_to_begin_again(line: Line) -> None:
+    feed = feed_of(line)
+    line.events(1, 0, "a")
+    line.deaf = True
+    line.start(2, CONTINUED)
+    line.deaf = False
+    line.events(1, 1, "void")
+    line.events(2, 1, "b")
+    line.end_of(2, 2)
+    assert await heard(feed) == ["a", "void", "again", "a", "b", "end"]
+
+
+async def test_a_position_in_a_continued_answer_goes_on_behind_it(line: Line) -> None:
+    line.deaf = True
+    feed = feed_of(line, epoch=1, number=1)
+    line.events(1, 0, "a", "b")
+    line.start(2, CONTINUED)
+    line.events(2, 2, "c")
+    line.end_of(2, 3)
+    feed.catch_up()
+    assert await heard(feed) == ["b", "c", "end"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_every_caller_agrees_with_the_stream_whatever_it_hears(line: Line, seed: int) -> None:
+    """Replicas continue or begin anew, replaced ones go on, and half of it is not heard."""
+    dice = random.Random(seed)
+    feed = feed_of(line)
+    replicas: list[list[int]] = []  # epoch, next number
+    number = given = 0
+    found: list[Any] = []
+
+    async def listen() -> None:
+        while (news := await feed.next(0.001)) is not None:
+            if isinstance(news, Started) and news.again:
+                found.clear()
+            elif isinstance(news, Events):
+                found.extend(piece.text for piece in news.pieces)
+            elif isinstance(news, TaskRecord):
+                return
+
+    for epoch in range(1, dice.randint(2, 5)):
+        anew = epoch == 1 or dice.random() < 0.3
+        line.deaf = dice.random() < 0.3
+        line.start(epoch, "" if anew else CONTINUED)
+        number = 0 if anew else number
+        replicas.append([epoch, number])
+        for _ in range(dice.randint(0, 6)):
+            line.deaf = dice.random() < 0.3
+            replica = dice.choice(replicas) if dice.random() < 0.3 else replicas[-1]
+            texts = [f"{replica[0]}:{given + each}" for each in range(dice.randint(1, 3))]
+            given += len(texts)
+            line.events(replica[0], replica[1], *texts)
+            replica[1] += len(texts)
+            number = replicas[-1][1]
+            if dice.random() < 0.5:
+                await listen()
+    line.end_of(replicas[-1][0], number)
+    feed.catch_up()
+    await listen()
+    pieces = Pieces()
+    for rest, data in line.stored:
+        pieces.take(f"pf.v1.default.reply.t.{rest}", data)
+    assert pieces.is_whole
+    assert found == [piece.text for piece in pieces.found]
+    assert len(found) == number

@@ -43,6 +43,14 @@ async def count(message: Message, ctx: AgentContext):
     yield Result({"n": n, "worker": os.getpid(), "epoch": ctx.epoch})
 
 
+async def tell(message: Message, ctx: AgentContext):
+    """Counts as `count` does, and goes on where a dead replica stopped."""
+    for number in range(len(ctx.streamed), message.payload["n"]):
+        await asyncio.sleep(message.payload.get("pause", 0.0))
+        yield Chunk(str(number), meta={"worker": os.getpid()})
+    yield Result({"epoch": ctx.epoch, "kept": [piece.text for piece in ctx.streamed]})
+
+
 async def fail(message: Message, ctx: AgentContext) -> None:
     text = "no summary of this"
     raise ValueError(text)
@@ -89,6 +97,7 @@ agent = AgentSpec(
     skills=[
         Skill("ask", ask, input=Question, output=Answer, description="Repeats a text"),
         Skill("count", count),
+        Skill("tell", tell, takeover="continue"),
         Skill("fail", fail),
         Skill("refuse", refuse),
         Skill("wait", wait),

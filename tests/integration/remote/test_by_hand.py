@@ -124,6 +124,30 @@ async def answer(nc: Client, token: str, fields: list[Any]) -> None:
     assert late["error"]["err_code"] == 10071
 
 
+async def test_an_agent_by_hand_continues_another_one(nc: Client, transport: NatsTransport) -> None:
+    call = request("greet", {}, task_id="both", timeout_s=30)
+    call.agent_url = "nats://manual"
+    stream = transport.stream(call)
+    await anext(stream)  # the request is stored, and named
+    texts = asyncio.ensure_future(texts_of(stream))
+    reply = "pf.v1.default.reply.both"
+    await receipt(nc, f"{reply}.state", pack([1, "start", 1, "manual", "one"]), **{FENCE: "0"})
+    first = await receipt(nc, f"{reply}.1", pack([1, 1, 0, [["a"], ["b", False, None]]]))
+    going_on = pack([1, "start", 2, "manual", "two", "greet", None, "continued"])
+    fence = {FENCE: str(first["seq"] - 1)}
+    started = await receipt(nc, f"{reply}.state", going_on, **fence)
+    await receipt(nc, f"{reply}.1", pack([1, 1, 2, [["void"]]]))
+    await receipt(nc, f"{reply}.2", pack([1, 2, 2, [["c"]]]))
+    end = [1, "end", 2, "manual", "two", "greet", None, "completed", None, 3]
+    await receipt(nc, f"{reply}.state", pack(end), **{FENCE: str(started["seq"])})
+    async with asyncio.timeout(30):
+        assert await texts == ["a", "b", "c"]
+
+
+async def texts_of(stream: AsyncIterator[Any]) -> list[str]:
+    return [event.text async for event in stream if event.text is not None]
+
+
 async def test_rubbish_ends_as_malformed(server: EmbeddedServer, nc: Client) -> None:
     async with agent.serve(server.url):
         for number, rubbish in enumerate(

@@ -62,7 +62,7 @@ async def test_finds_replicas_with_skills_schemas_and_counters(
     assert (found.name, found.address, found.versions) == ("tester", "nats://tester", ["1.0.0"])
     assert {each.id for each in found.replicas} == {one.id, other.id}
     skills = {each.name: each for each in found.skills}
-    assert set(skills) == {"ask", "count", "fail", "refuse", "wait", "once", "confirm"}
+    assert set(skills) == {"ask", "count", "tell", "fail", "refuse", "wait", "once", "confirm"}
     assert skills["ask"].description == "Repeats a text"
     assert skills["ask"].input_schema["required"] == ["text"]
     assert skills["ask"].requests == 4

@@ -169,7 +169,7 @@ async def test_is_a_micro_service(server: EmbeddedServer, transport: NatsTranspo
         assert identity.items() <= answer.items()
     assert info["description"] == "For tests"
     endpoints = {each["name"]: each for each in info["endpoints"]}
-    assert set(endpoints) == {"ask", "count", "fail", "refuse", "wait", "once", "confirm"}
+    assert set(endpoints) == {"ask", "count", "tell", "fail", "refuse", "wait", "once", "confirm"}
     schema = json.loads(endpoints["ask"]["metadata"]["input_schema"])
     assert schema["required"] == ["text"]
     counted = {each["name"]: each for each in stats["endpoints"]}
