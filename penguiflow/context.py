@@ -13,6 +13,7 @@ from penguiflow.types import Message, StreamChunk
 
 if TYPE_CHECKING:
     from penguiflow.invocation import Invocation
+    from penguiflow.join import Join
     from penguiflow.playbooks import PlaybookFactory
 
 NO_MESSAGES = "no messages available"
@@ -33,6 +34,11 @@ class Site(Protocol):
 
     async def send(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
         """Send a value along the owner's edges."""
+
+    async def send_later(
+        self, run: Invocation | None, owner: Place, value: Any, to: Targets, delay: float
+    ) -> None:
+        """Send a value so that it arrives after `delay` seconds."""
 
     def send_nowait(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
         """The same at once, or `asyncio.QueueFull`."""
@@ -58,8 +64,8 @@ class Site(Protocol):
     def idempotency_key(self, run: Invocation) -> str:
         """The id of (tenant, trace, node, input)."""
 
-    def bucket(self, owner: Place, trace_id: str) -> list[Any]:
-        """What a join node has collected of a trace; it goes when the trace is over."""
+    def collect(self, owner: Place, trace_id: str, message: Any, join: Join) -> Any:
+        """Add a message to what a join node has collected; the group when it is complete."""
 
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
         """The event that a cancel of the trace sets."""
@@ -197,14 +203,24 @@ class Context:
         """Messages waiting behind the owner."""
         return self._site.depths(self.owner)[1] if self._site is not None else 0
 
-    async def emit(self, msg: Any, to: Targets = None) -> None:
+    async def emit(self, msg: Any, to: Targets = None, *, delay_s: float | None = None) -> None:
         """Send a value to all successors, or to some: nodes, names, or `ROOKERY` for the egress.
+
+        Args:
+            msg: The value.
+            to: Where to; all successors by default.
+            delay_s: It arrives so many seconds from now. In a durable flow it does so whatever
+                is restarted meanwhile, in this process only as long as the flow is not dropped.
 
         Raises:
             KeyError: "Unknown target X for Y".
             RuntimeError: the context is not attached to a running flow.
+            ValueError: the delay is no time from now on, or longer than anything is kept.
         """
-        await self._attached().send(self._run, self.owner, msg, to)
+        if delay_s is None:
+            await self._attached().send(self._run, self.owner, msg, to)
+        else:
+            await self._attached().send_later(self._run, self.owner, msg, to, delay_s)
 
     def emit_nowait(self, msg: Any, to: Targets = None) -> None:
         """As `emit`, at once. Raises also `asyncio.QueueFull`."""
@@ -243,9 +259,13 @@ class Context:
         request = ChunkRequest(parent, text, stream_id=stream_id, seq=seq, done=done, meta=meta)
         return await self._attached().send_chunk(self._run, self.owner, request, to)
 
-    def bucket(self, trace_id: str) -> list[Any]:
-        """What this node, a join, has collected of a trace; it goes when the trace is over."""
-        return self._attached().bucket(self.owner, trace_id)
+    def collect(self, trace_id: str, message: Any, join: Join) -> Any:
+        """Add a message to what this node, a join, has collected of a trace.
+
+        Returns:
+            What the group becomes when it is complete, else None.
+        """
+        return self._attached().collect(self.owner, trace_id, message, join)
 
     async def call_playbook(
         self, playbook: PlaybookFactory, parent_msg: Message, *, timeout: float | None = None

@@ -204,20 +204,32 @@ class PenguiFlow(RemoteSupport):
 
     # In and out
 
-    async def emit(self, msg: Any, to: Targets = None, *, trace_id: str | None = None) -> None:
+    async def emit(
+        self,
+        msg: Any,
+        to: Targets = None,
+        *,
+        trace_id: str | None = None,
+        delay_s: float | None = None,
+    ) -> None:
         """Put a message in, at all ingress nodes or at some; waits for room edge by edge.
 
         With `trace_id` this opens a round trip: the message is stamped with the id, and a second
         such emit of the same id waits until the first one's result was fetched.
 
+        With `delay_s` it arrives so many seconds from now. It is kept in memory, and while the
+        flow is stopped it waits.
+
         Raises:
+            ValueError: the delay is no time from now on.
+            asyncio.QueueFull: too many messages wait for their time.
             KeyError: "Unknown target X for OpenSea".
             RuntimeError: the flow has no ingress; or is draining; or, with `trace_id`, stopped.
             TypeError: with `trace_id`, a value that cannot be stamped.
         """
         self._refuse_when_draining()
         if trace_id is not None:
-            await self._emit_scoped(msg, to, trace_id)
+            await self._emit_scoped(msg, to, trace_id, delay_s)
             return
         host = self._host
         own = trace_of(msg)
@@ -229,9 +241,14 @@ class PenguiFlow(RemoteSupport):
             await egress.wait_for_room(lambda: egress.unread < self._unread_limit)
         if own is not None:
             host.round_trips.emitted(own)
+        if delay_s is not None:
+            await host.send_later(None, OPEN_SEA, msg, to, delay_s)
+            return
         await host.spread(None, floes, msg, own)
 
-    async def _emit_scoped(self, msg: Any, to: Targets, trace_id: str) -> None:
+    async def _emit_scoped(
+        self, msg: Any, to: Targets, trace_id: str, delay_s: float | None
+    ) -> None:
         self._require_running()
         host = self._host
         floes = host.edges.outgoing(OPEN_SEA, to)
@@ -240,7 +257,10 @@ class PenguiFlow(RemoteSupport):
         refused = True
         try:
             if not host.repeats_hops(stamped, trace_id):
-                await host.spread(None, floes, stamped, trace_id)
+                if delay_s is None:
+                    await host.spread(None, floes, stamped, trace_id)
+                else:
+                    await host.send_later(None, OPEN_SEA, stamped, to, delay_s)
                 refused = False
         finally:
             host.round_trips.begun(trace, refused=refused)

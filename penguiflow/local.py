@@ -18,7 +18,10 @@ from penguiflow.events import Events
 from penguiflow.floe import Floe, Item, trace_of
 from penguiflow.graph import Graph
 from penguiflow.invocation import Invocation
+from penguiflow.join import Join
 from penguiflow.local_cancel import LocalCancel
+from penguiflow.local_joins import LocalJoins
+from penguiflow.local_timers import LocalTimers
 from penguiflow.mirror import MirrorBus
 from penguiflow.node import Node
 from penguiflow.node_loop import NodeLoop
@@ -59,6 +62,8 @@ class LocalHost:
             self.traces, self.edges.egress, lambda: self.running
         )
         self.canceller: LocalCancel = LocalCancel(self)
+        self.timers: LocalTimers = LocalTimers(clock)
+        self.joins: LocalJoins = LocalJoins(self)
         self.mirror = mirror
         self.failure_callbacks: list[Callable[[FlowError], None]] = []
         self.depths: Callable[[Place], tuple[int, int, int, int]] = self.edges.depths
@@ -76,10 +81,13 @@ class LocalHost:
         self.node_loops = {n: NodeLoop(self, n, self.edges.inbox(n)) for n in self.graph.nodes}
         for loop in self.node_loops.values():
             loop.start()
+        self.timers.start()
 
     async def stop(self) -> None:
         """Stop the loops; waiting fetches raise."""
         self.running = False
+        self.timers.stop()
+        await self.joins.stop()
         await asyncio.gather(*(loop.stop() for loop in self.node_loops.values()))
         self.node_loops = {}
         await self.canceller.finish_all()
@@ -87,7 +95,8 @@ class LocalHost:
 
     def unfinished(self) -> int:
         """Accepted messages that wait, are in back-off, or are being worked on."""
-        return self.edges.depth() + sum(loop.unfinished for loop in self.node_loops.values())
+        waiting = self.edges.depth() + self.timers.messages
+        return waiting + sum(loop.unfinished for loop in self.node_loops.values())
 
     def repeats_hops(self, msg: Any, trace_id: str | None) -> bool:
         """Whether the message is a working memory that the live trace streamed out last."""
@@ -104,6 +113,26 @@ class LocalHost:
     async def send(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
         floes = self.edges.outgoing(owner, to)
         await self.spread(run, floes, value, _trace_of(value, run))
+
+    async def send_later(
+        self, run: Invocation | None, owner: Place, value: Any, to: Targets, delay: float
+    ) -> None:
+        trace_id = _trace_of(value, run)
+        floes = self.edges.outgoing(owner, to)
+        origin = None if self.instrument is None else self._origin_of(run, trace_id)
+        trace = None if trace_id is None else self.traces.open(trace_id)
+
+        def arrive() -> None:
+            for floe in floes:
+                if trace is not None:
+                    trace.pending -= 1  # the edge counts it from now on
+                floe.queue.add(value, trace_id, origin)
+                if self.mirror is not None:
+                    self.mirror.publish_soon(floe, value, trace_id)
+
+        self.timers.set(delay, arrive, messages=len(floes), trace=trace)
+        if trace is not None:
+            trace.pending += len(floes)
 
     def send_nowait(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
         trace_id = _trace_of(value, run)
@@ -213,8 +242,9 @@ class LocalHost:
         item.finish()
         return item.value
 
-    def bucket(self, owner: Place, trace_id: str) -> list[Any]:
-        return self.traces.open(trace_id).bucket(owner)
+    def collect(self, owner: Place, trace_id: str, message: Any, join: Join) -> Any:
+        assert isinstance(owner, Node)  # noqa: S101 - only a node joins
+        return self.joins.collect(owner, trace_id, message, join)
 
     # Runs (Host of a Worker)
 
@@ -264,7 +294,7 @@ class LocalHost:
                 await self.spread(run, edges.outgoing(node), result, trace_id, ends_run=True)
             return DONE
         if steering.to_egress is not None:
-            await self._to_egress(run, steering.to_egress)
+            await self._to_egress(run, steering.to_egress, node)
             self._note_hops(steering.to_egress)
         if steering.to_self is not None:
             again = steering.to_self
@@ -272,8 +302,8 @@ class LocalHost:
             await self.spread(run, floes, again, again.trace_id, ends_run=True)
         return DONE
 
-    async def _to_egress(self, run: Invocation, value: Any) -> None:
-        floes = (self.edges.straight(run.node),)
+    async def _to_egress(self, run: Invocation | None, value: Any, node: Node) -> None:
+        floes = (self.edges.straight(node),)
         await self.spread(run, floes, value, _trace_of(value, run), ends_run=True)
 
     def _note_hops(self, message: Message) -> None:
@@ -283,14 +313,18 @@ class LocalHost:
             trace.streamed_hops = hops
 
     async def fail(self, run: Invocation, error: FlowError) -> Outcome:
+        await self.failed(run.node, error, run)
+        return DONE
+
+    async def failed(self, node: Node, error: FlowError, run: Invocation | None = None) -> None:
+        """Tell whoever wants to know that a node failed for good."""
         for callback in self.failure_callbacks:
             callback(error)
         if self.emits_errors:
-            await self._to_egress(run, error)
-        return DONE
+            await self._to_egress(run, error, node)
 
     async def expire(self, run: Invocation, answer: Message) -> Outcome:
-        await self._to_egress(run, answer)
+        await self._to_egress(run, answer, run.node)
         return DONE
 
     async def drop(self, run: Invocation) -> Outcome:

@@ -62,7 +62,7 @@ class LocalCancel:
 
     async def _drop(self, trace: Trace) -> None:
         host, trace_id = self._host, trace.trace_id
-        dropped = host.edges.drop(trace)
+        dropped = host.edges.drop(trace) + host.timers.drop(trace)
         for node, loop in host.node_loops.items():
             for _ in range(loop.drop_waiting(trace_id)):
                 # It was between two attempts: this is how its node hears of the cancel.

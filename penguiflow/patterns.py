@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from penguiflow.context import Context
 from penguiflow.floe import trace_of
-from penguiflow.join import Expected, Join, joined
+from penguiflow.join import Bucket, Expected, Join, collect
 from penguiflow.node import Node, NodePolicy
 from penguiflow.routers import predicate_router, union_router
 
@@ -60,48 +60,41 @@ async def _work_off(
         results[index] = await worker(item)
 
 
-def join_k(name: str, k: Expected) -> Node:
+def join_k(name: str, k: Expected, *, timeout_s: float | None = None) -> Node:
     """A node that emits once per k messages of a trace, in order of arrival.
 
     Args:
         name: The node's name.
         k: How many messages make a group: a number, or a function of any one of the messages
             (all messages of a group must then say the same).
+        timeout_s: Seconds that a group has from its first message on. When they are over and it
+            is incomplete, the join fails with the code `JOIN_TIMEOUT`; what still comes of the
+            group is dropped, in a durable flow into the dead letters.
 
     Raises:
-        ValueError: "k must be positive"; in the node "join_k requires messages with trace_id".
+        ValueError: "k must be positive", "timeout_s must be positive"; in the node "join_k
+            requires messages with trace_id".
     """
-    join = Join(k)
-    loose: OrderedDict[str, list[Any]] = OrderedDict()
+    join = Join(k, timeout_s)
+    loose: OrderedDict[str, Bucket] = OrderedDict()
 
-    async def collect(message: Any, ctx: Any) -> Any:
+    async def gather(message: Any, ctx: Any) -> Any:
         trace_id = trace_of(message)
         if trace_id is None:
             msg = "join_k requires messages with trace_id"
             raise ValueError(msg)
         if isinstance(ctx, Context) and ctx.is_attached:
-            return _collect_into(ctx.bucket(trace_id), message, join)
-        group = _collect_into(loose.setdefault(trace_id, []), message, join)
+            return ctx.collect(trace_id, message, join)
+        group = collect(loose.setdefault(trace_id, Bucket()), message, join)
         if not loose[trace_id]:
             del loose[trace_id]
         elif len(loose) > _LOOSE_BUCKETS:
             loose.popitem(last=False)
         return group
 
-    node = Node(collect, name=name, policy=NodePolicy(validate="none"))
+    node = Node(gather, name=name, policy=NodePolicy(validate="none"))
     node.join = join
     return node
-
-
-def _collect_into(bucket: list[Any], message: Any, join: Join) -> Any:
-    """Add a message; the joined group when it is complete, else None."""
-    bucket.append(message)
-    count = join.expected(bucket[0])
-    if len(bucket) < count:
-        return None
-    group = bucket[:count]
-    del bucket[:count]
-    return joined(group)
 
 
 __all__ = ["join_k", "map_concurrent", "predicate_router", "union_router"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakValueDictionary
 
 from penguiflow.invocation import Invocation
+from penguiflow.join import Bucket
 from penguiflow.waiters import Waiters, wait_in, wake_all
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Trace:
         self.cancelled: bool = False
         self.streamed_hops: int | None = None
         self.event: asyncio.Event | None = None
-        self.buckets: dict[Any, list[Any]] | None = None
+        self.buckets: dict[Any, Bucket] | None = None
         """What join nodes have collected."""
         self.waiting_readers: Waiters | None = None
         self.lock_waiters: Waiters | None = None
@@ -99,11 +100,11 @@ class Trace:
         while not has_room():
             await wait_in(self.room)
 
-    def bucket(self, owner: Any) -> list[Any]:
+    def bucket(self, owner: Any) -> Bucket:
         """What a join node has collected of it."""
         if self.buckets is None:
             self.buckets = {}
-        return self.buckets.setdefault(owner, [])
+        return self.buckets.setdefault(owner, Bucket())
 
 
 class CancelEvent(asyncio.Event):

@@ -13,9 +13,7 @@ from penguiflow.durable.log import (
     ConsumerSpec,
     Consumption,
     EntryTooLarge,
-    InputGone,
     Key,
-    Kind,
     LogDelivery,
     LogError,
     LogFull,
@@ -24,7 +22,6 @@ from penguiflow.durable.log import (
     Position,
     Stored,
     Subscription,
-    TraceEnded,
 )
 from penguiflow_nats import error_codes
 from penguiflow_nats.connection import Connection
@@ -46,6 +43,7 @@ from penguiflow_nats.jetstream import JetStream, timestamp_ns
 from penguiflow_nats.persist import persist
 from penguiflow_nats.provisioning import Provision, Provisioner, provision_consumer
 from penguiflow_nats.puller import ConsumerGone, Puller
+from penguiflow_nats.refusals import refusal_of
 from penguiflow_nats.server_clock import ServerClock
 from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.stream_types import StoredMessage
@@ -86,6 +84,7 @@ class JetStreamLog:
         self.provision: Provision = "apply"
         self._admitted = -_ROOM_VALID
         self._has_room = True
+        self._max_age: int | None = None
 
     @classmethod
     async def open(
@@ -122,7 +121,7 @@ class JetStreamLog:
         absent: Key | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> int:
-        if key.kind is Kind.INGRESS:
+        if key.submits:
             await self._admit()
         subject = self.names.subject(key)
         sent = self._headers(key, after, absent, headers)
@@ -132,7 +131,7 @@ class JetStreamLog:
                 return (await self.jetstream.append(subject, data, sent)).seq
             except ApiError as error:
                 if error.err_code not in _ASK_AGAIN:
-                    refusal = _refusal(error, expects_absence=absent is not None)
+                    refusal = refusal_of(error, expects_absence=absent is not None)
                     if isinstance(refusal, LogFull) and await self.get(key) is not None:
                         # A replicated stream that is full says so even when the key is taken.
                         refusal = AlreadyCommitted(str(error))
@@ -371,6 +370,12 @@ class JetStreamLog:
 
         return self._subscribed(self.names.chunks(trace), received)
 
+    async def keeps(self) -> float | None:
+        if self._max_age is None:
+            info = await self._persist(lambda: self.jetstream.stream_info(self.names.log_stream))
+            self._max_age = info.config.max_age
+        return self._max_age / SECOND or None
+
     def server_time(self) -> float:
         return self._clock.now()
 
@@ -384,17 +389,3 @@ class _Listening:
 
     async def unsubscribe(self) -> None:
         self._subscription.unsubscribe()
-
-
-def _refusal(error: ApiError, *, expects_absence: bool) -> LogError:
-    """What the server's refusal of a write means to the log."""
-    code = error.err_code
-    if code == error_codes.MAXIMUM_REACHED:
-        if error_codes.SUBJECT_TAKEN_TEXT in error.description:
-            return AlreadyCommitted(str(error))
-        return LogFull(str(error))
-    if code == error_codes.WRONG_LAST_SEQUENCE:
-        return TraceEnded(str(error)) if expects_absence else InputGone(str(error))
-    if code == error_codes.INSUFFICIENT_RESOURCES:
-        return LogFull(str(error))
-    return LogError(str(error))

@@ -13,6 +13,7 @@ from penguiflow.durable.envelope import EGRESS, Envelope
 from penguiflow.durable.inputs import input_for
 from penguiflow.durable.ledger import Entry
 from penguiflow.durable.tokens import derive
+from penguiflow.join import JOIN_TIMEOUT
 
 
 class Arrival(NamedTuple):
@@ -45,6 +46,8 @@ class Groups:
     """The ids of the groups' records, and the inputs of each."""
     covered: set[str] = field(default_factory=set)
     """The ids of these inputs."""
+    late: set[str] = field(default_factory=set)
+    """The ids of inputs that came after their group's time was over."""
     unclear: list[str] = field(default_factory=list)
     """Ids of records whose inputs do not add up to the share that they carry on."""
 
@@ -54,7 +57,7 @@ class Groups:
         return bool(self.records or self.unclear)
 
 
-def groups_of(node: str, arrivals: Sequence[Arrival], records: Iterable[Envelope]) -> Groups:
+def groups_of(node: str, arrivals: Sequence[Arrival], records: Sequence[Envelope]) -> Groups:
     """The groups of a node's inputs that have a record.
 
     A join groups in order of arrival, the same number each time. How many is the flow's secret,
@@ -72,15 +75,36 @@ def groups_of(node: str, arrivals: Sequence[Arrival], records: Iterable[Envelope
     groups = Groups()
     if not joined:
         return groups
-    count = _count(arrivals, *joined[0])
+    known = (_figure(record, "expected") for _, record in joined if arrived_in(record) is not None)
+    count = next(known, None) or _count(arrivals, *joined[0])
     for index, record in joined:
         group = list(arrivals[index * count : (index + 1) * count])
+        arrived = arrived_in(record)
+        if arrived is not None:
+            groups.late.update(arrival.input for arrival in group[arrived:])
+            group = group[:arrived]
         if group and weight.add(arrival.share for arrival in group) == record.weight:
             groups.records[record.input] = group
             groups.covered.update(arrival.input for arrival in group)
         else:
             groups.unclear.append(record.input)
+    if groups.late:
+        # Who came too late has a record of its own.
+        groups.covered.update(groups.late & {record.input for record in records})
     return groups
+
+
+def arrived_in(record: Envelope) -> int | None:
+    """How many messages a join had when its time was over; None when it was complete."""
+    if record.error is None or record.error.get("code") != JOIN_TIMEOUT:
+        return None
+    return _figure(record, "arrived")
+
+
+def _figure(record: Envelope, name: str) -> int | None:
+    metadata = (record.error or {}).get("metadata")
+    found = metadata.get(name) if isinstance(metadata, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def _count(arrivals: Sequence[Arrival], index: int, record: Envelope) -> int:
@@ -94,4 +118,4 @@ def _count(arrivals: Sequence[Arrival], index: int, record: Envelope) -> int:
     return 0
 
 
-__all__ = ["Arrival", "Groups", "arrivals_of", "groups_of"]
+__all__ = ["Arrival", "Groups", "arrivals_of", "arrived_in", "groups_of"]

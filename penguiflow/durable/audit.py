@@ -22,7 +22,7 @@ import msgspec
 from penguiflow.durable import weight
 from penguiflow.durable.arrivals import Arrival, Groups, arrivals_of, groups_of
 from penguiflow.durable.envelope import EGRESS, Envelope, Output
-from penguiflow.durable.ledger import Books, TraceStatus
+from penguiflow.durable.ledger import Books, Entry, TraceStatus
 from penguiflow.durable.log import Key, Kind, Stored
 from penguiflow.durable.tokens import token
 from penguiflow.durable.topology import EGRESS_TOKEN, output_id
@@ -147,7 +147,7 @@ class _Auditor:
         status = self._books.status
         self._joins = joins
         self._cancelled = status is TraceStatus.CANCELLED
-        newest = max((entry.timestamp for entry in stored), default=0.0)
+        newest = max((_expected(entry) for entry in self._books.entries), default=0.0)
         self._over = status.is_terminal or newest < stale
         self._audit = TraceAudit(_user_id(self._books), status)
         self._repeated = [entry for entry in stored if first[entry.key] is not entry]
@@ -167,6 +167,7 @@ class _Auditor:
         self._answers(arrivals, records, groups)
         self._strays(arrivals, records, groups)
         self._outputs()
+        self._submissions()
         return self._audit
 
     def _records(self) -> dict[tuple[str, str], Envelope]:
@@ -238,6 +239,14 @@ class _Auditor:
         for key in there:
             self._find(Fault.TWICE, key.node, key.input, "the output follows from no record")
 
+    def _submissions(self) -> None:
+        """What was submitted for later and has not been delivered."""
+        keys = [e.stored.key for e in self._books.entries if e.stored.key.submits]
+        delivered = {key.input for key in keys if key.kind is Kind.INGRESS}
+        for key in keys:
+            if key.input not in delivered:
+                self._input("", key.input, answered=False, missing="delivery of the submission")
+
     def _find(self, fault: Fault, node: str, identity: str, detail: str) -> None:
         self._audit.findings.append(Finding(fault, self._audit.trace, node, identity, detail))
 
@@ -258,6 +267,12 @@ def outputs_of(record: Key, envelope: Envelope) -> Iterator[tuple[Key, str, Enve
                 target,
                 _entry(envelope, single, share),
             )
+
+
+def _expected(entry: Entry) -> float:
+    """When an entry was written, or when what it holds for later is due."""
+    due = entry.envelope.outputs[0].due if entry.envelope and entry.envelope.outputs else None
+    return max(entry.stored.timestamp, due or 0.0)
 
 
 def _entry(envelope: Envelope, output: Output, share: str) -> Envelope:

@@ -7,12 +7,12 @@ from collections import Counter
 from types import CodeType
 from typing import Any
 
-from penguiflow.durable.topology import EGRESS_TOKEN, FlowNotDurable
+from penguiflow.durable.topology import EGRESS_TOKEN, TIMERS, FlowNotDurable
 from penguiflow.graph import Graph
 from penguiflow.node import Node
 
 _LOCAL_ONLY = ("fetch", "fetch_any", "fetch_nowait")
-_RESERVED = {EGRESS_TOKEN, "@egress", "OpenSea", "Rookery"}
+_RESERVED = {EGRESS_TOKEN, TIMERS, "@egress", "OpenSea", "Rookery"}
 
 
 def check_durable(graph: Graph) -> None:

@@ -10,9 +10,12 @@ from collections.abc import AsyncIterator, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.context import Targets, names_of
 from penguiflow.durable import hints
+from penguiflow.durable.arrivals import arrived_in
 from penguiflow.durable.cancel import cancel_trace
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.chunks import ChunkFollower
@@ -29,6 +32,7 @@ from penguiflow.durable.log import (
     Stored,
     Subscription,
 )
+from penguiflow.durable.timers import due_in
 from penguiflow.durable.tokens import token, trace_token
 from penguiflow.durable.topology import Topology, end_key, everything
 from penguiflow.durable.waiting import Waiting
@@ -123,6 +127,7 @@ class DurableClient:
         *,
         trace_id: str | None = None,
         idempotency_key: str | None = None,
+        delay_s: float | None = None,
     ) -> str:
         """Submit a message; returns its trace id once the log has it.
 
@@ -131,11 +136,13 @@ class DurableClient:
             to: Ingress nodes, all by default.
             trace_id: Overrides the message's own trace id.
             idempotency_key: The same key in the same trace is the same submission.
+            delay_s: It is delivered so many seconds from now, whatever is restarted meanwhile.
 
         Raises:
             TenantMismatch: the message's headers name another tenant.
             KeyError: a target is no ingress node.
             TraceEnded: the trace was cancelled or removed; its id is not usable again.
+            ValueError: the delay is no time from now on, or longer than the log keeps anything.
             LogFull, EntryTooLarge, NotEncodable, LogUnavailable: nothing was submitted.
         """
         if isinstance(msg, Message) and trace_id is not None and msg.trace_id != trace_id:
@@ -143,12 +150,15 @@ class DurableClient:
         trace_id = trace_id or trace_of(msg) or new_trace_id()
         self._check_tenant(msg)
         key = Key(
-            Kind.INGRESS,
+            Kind.INGRESS if delay_s is None else Kind.TIMER,
             trace_token(trace_id),
             input=token(idempotency_key) if idempotency_key else secrets.token_hex(16),
         )
         msg = await self._deadlines.submitted(msg)
         output = self.codec.pack_output(msg, self._ingress(to), trace_id)
+        if delay_s is not None:
+            due = await due_in(self.log, delay_s)
+            output = msgspec.structs.replace(output, due=due)
         envelope = Envelope(
             v=VERSION,
             tenant=self.log.tenant,
@@ -253,10 +263,11 @@ class DurableClient:
         if later:
             return later[0]
         if status is TraceStatus.FAILED:
-            raise _failure(books)
+            raise _failure(books.failures[0])
         if status is TraceStatus.COMPLETED:
             msg = f"trace {trace_id} is complete and has no further result"
             raise LookupError(msg)
+        _raise_if_timed_out(books)
         if books.cancel_wanted:
             await self.cancel(trace_id)  # whoever wanted it did not see it through
             return None
@@ -328,8 +339,15 @@ def _remember(kept: OrderedDict[str, Any], trace: str, value: Any) -> None:
         kept.popitem(last=False)
 
 
-def _failure(books: Books) -> FlowError:
-    envelope = books.failures[0].envelope
+def _raise_if_timed_out(books: Books) -> None:
+    """A join's time is over: that is said in time, though a branch that is late may still end."""
+    for entry in books.failures:
+        if entry.envelope is not None and arrived_in(entry.envelope) is not None:
+            raise _failure(entry)
+
+
+def _failure(entry: Entry) -> FlowError:
+    envelope = entry.envelope
     assert envelope is not None  # noqa: S101 - a failure was read
     error = envelope.error or {}
     return FlowError(

@@ -32,6 +32,7 @@ from penguiflow.durable.log import (
     EntryTooLarge,
     InputGone,
     Key,
+    Kind,
     Log,
     Position,
     Stored,
@@ -55,6 +56,8 @@ class Emitted:
 
     value: Any
     targets: tuple[str, ...]
+    due: float | None = None
+    """When it is delivered, by the log's clock."""
 
 
 class Commit:
@@ -93,7 +96,15 @@ class Commit:
         while run.streamed:
             await run.streamed.popleft()
         trace, pack = delivery.envelope.trace, self._codec.pack_output
-        outputs = tuple([pack(e.value, e.targets, trace) for e in run.outputs if e.targets])
+        outputs = tuple(
+            [
+                pack(e.value, e.targets, trace)
+                if e.due is None
+                else msgspec.structs.replace(pack(e.value, e.targets, trace), due=e.due)
+                for e in run.outputs
+                if e.targets
+            ]
+        )
         await self._append(delivery, self._record(delivery, run, outcome, outputs, None))
 
     async def failure(self, delivery: DurableDelivery, run: Invocation, error: FlowError) -> None:
@@ -140,9 +151,11 @@ class Commit:
 
     def _needs_expansion(self, node: str, outputs: Sequence[Output]) -> bool:
         """Whether the successors cannot read the record itself: several outputs, or a target
-        that does not consume this node's records."""
+        that does not consume this node's records, or it is for later."""
         if len(outputs) != 1:
             return len(outputs) > 1
+        if outputs[0].due is not None:
+            return True
         targets = outputs[0].targets
         known = self._topology.successors(node)
         return targets is not known and not set(targets) <= set(known)
@@ -195,6 +208,8 @@ class Commit:
         return any(EGRESS in output.targets for output in envelope.outputs)
 
     async def _bury(self, delivery: DurableDelivery, envelope: Envelope) -> None:
+        if delivery.log_delivery.stored.key.kind is Kind.TIMER:
+            return  # a join's timeout: its inputs are buried, see `DurableJoin`
         error = envelope.error or {}
         letter = DeadLetter(
             stored=delivery.log_delivery.stored,
@@ -226,7 +241,9 @@ class Commit:
         for index, output in enumerate(envelope.outputs):
             identity = output_id(record.trace, envelope.node, record.input, index)
             for target in output.targets:
-                key = self._topology.output_key(record.trace, target, identity)
+                key = self._topology.output_key(
+                    record.trace, target, identity, later=output.due is not None
+                )
                 entries.append((key, msgspec.structs.replace(output, targets=(target,)), share))
         return entries
 
@@ -248,7 +265,7 @@ class Commit:
             stored = await self._log.get(key)
         else:
             stored = Stored(key, sequence, envelope.started, data)
-        if stored is not None and EGRESS in output.targets:
+        if stored is not None and EGRESS in output.targets and output.due is None:
             hints.send(self._log, envelope.client, stored)
 
     async def dead(

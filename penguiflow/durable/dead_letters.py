@@ -21,6 +21,8 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     POISON = "poison"
     """It was delivered too often without ever being settled: it may kill its process."""
+    JOIN_TIMEOUT = "join_timeout"
+    """The join that it was for did not get all its messages in time."""
     FAILED = "failed"
     """The node used up its attempts."""
 

@@ -73,6 +73,10 @@ class Output(Struct, array_like=True, frozen=True):
     """An instant of the log's clock, whatever the clocks of clients and workers say."""
     meta: Raw = NONE
     """The packed `meta`. msgspec reads no `Raw | None`, so unused is a packed None."""
+    # Of any kind again.
+    due: float | None = None
+    """When it is delivered, by the log's clock; at once when None. In a timer without targets:
+    when the join's time is over."""
 
 
 class Envelope(Struct, array_like=True, frozen=True, kw_only=True):

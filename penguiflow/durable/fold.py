@@ -73,8 +73,9 @@ class Fold:
         if envelope is None:
             standing.unreadable = True
             return
-        if stored.key.kind is Kind.INGRESS:
-            standing.submissions += 1
+        if stored.key.submits:
+            if not _rang(stored, envelope):
+                standing.submissions += 1
             return
         share = returned(stored, envelope)
         if share is not None:
@@ -103,6 +104,12 @@ class Fold:
     def live(self) -> int:
         """How many traces are under way."""
         return sum(not standing.is_over for standing in self._traces.values())
+
+
+def _rang(stored: Stored, envelope: Envelope) -> bool:
+    """Whether it was submitted for later and has rung: then its timer was counted already."""
+    outputs = envelope.outputs
+    return stored.key.kind is Kind.INGRESS and bool(outputs) and outputs[0].due is not None
 
 
 def _read(stored: Stored) -> Envelope | None:

@@ -15,12 +15,14 @@ from penguiflow.durable.commit import Commit, Emitted, delivery_of
 from penguiflow.durable.envelope import EGRESS, EXPIRED
 from penguiflow.durable.log import EntryTooLarge, InputGone, Log, LogError, TraceEnded
 from penguiflow.durable.running import RunningTraces
+from penguiflow.durable.timers import due_in
 from penguiflow.durable.tokens import derive
 from penguiflow.durable.topology import Topology
 from penguiflow.endpoints import ROOKERY
 from penguiflow.errors import FlowError
 from penguiflow.events import Events, log_event
 from penguiflow.invocation import Invocation
+from penguiflow.join import Join
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 from penguiflow.remote_support import RemoteSupport
@@ -78,6 +80,13 @@ class DurableHost(RemoteSupport):
     async def send(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
         self.send_nowait(run, owner, value, to)
 
+    async def send_later(
+        self, run: Invocation | None, owner: Place, value: Any, to: Targets, delay: float
+    ) -> None:
+        assert run is not None  # noqa: S101 - as below
+        due = await due_in(self.log, delay)
+        run.outputs.append(Emitted(value, self._targets(owner, to), due))
+
     def send_nowait(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
         assert run is not None  # noqa: S101 - a durable context exists only within a run
         run.outputs.append(Emitted(value, self._targets(owner, to)))
@@ -118,7 +127,7 @@ class DurableHost(RemoteSupport):
         delivery = delivery_of(run)
         return derive(self.log.tenant, str(run.trace_id), str(run.node.name), delivery.input_id)
 
-    def bucket(self, owner: Place, trace_id: str) -> list[Any]:
+    def collect(self, owner: Place, trace_id: str, message: Any, join: Join) -> Any:
         msg = "a durable join keeps its state in the log"
         raise RuntimeError(msg)
 

@@ -28,6 +28,8 @@ def input_for(stored: Stored, envelope: Envelope, target: str) -> Input | None:
     kind = stored.key.kind
     if kind is Kind.RECORD:
         input_id = output_id(stored.key.trace, envelope.node, stored.key.input, 0)
+    elif kind is Kind.TIMER:
+        return None
     else:
         input_id = stored.key.input
     share = envelope.weight if len(output.targets) == 1 else share_of(envelope, output)
@@ -40,7 +42,7 @@ def share_of(envelope: Envelope, output: Output) -> str:
     return envelope.weight if count == 1 else weight.split(envelope.weight, count)
 
 
-_CARRY_NOTHING = (Kind.INGRESS, Kind.NOTE)
+_CARRY_NOTHING = (Kind.INGRESS, Kind.TIMER, Kind.NOTE)
 
 
 def returned(stored: Stored, envelope: Envelope) -> str | None:

@@ -19,10 +19,12 @@ from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import Envelope, decode
 from penguiflow.durable.inputs import Input, input_for
-from penguiflow.durable.log import Key, Kind, Log, LogUnavailable, Pattern, Stored
+from penguiflow.durable.join_timeout import JoinTimeout, TooLate
+from penguiflow.durable.log import Key, Kind, Log, LogDelivery, LogUnavailable, Pattern, Stored
 from penguiflow.durable.stuck import StuckJoins
 from penguiflow.durable.tokens import derive
 from penguiflow.durable.topology import Topology, record_key
+from penguiflow.errors import FlowError
 from penguiflow.join import Join, joined
 from penguiflow.node import Node, NodePolicy
 from penguiflow.settle import settle_entry
@@ -65,13 +67,16 @@ class DurableJoin:
         *,
         worker: str,
         probe: FlowInstrument | None = None,
+        timeout: JoinTimeout | None = None,
     ) -> None:
+        self.node = node
         self._name = str(node.name)
         self._token = topology.tokens[self._name]
         self._join = join
         self._codec = codec
         self._log = log
         self._stuck = StuckJoins(log, topology, codec, worker=worker, probe=probe)
+        self._timeout = timeout
         self._patterns = topology.consumer(node).patterns
         self._traces: OrderedDict[str, _Seen] = OrderedDict()
 
@@ -83,6 +88,7 @@ class DurableJoin:
         Raises:
             LogUnavailable: the read did not show this very input: it was answered by a replica
                 that is behind.
+            TooLate: the time of the input's group was over when it came.
         """
         entry = delivery.log_delivery
         seen = self._seen(entry.stored.key.trace)
@@ -131,15 +137,61 @@ class DurableJoin:
         count = self._join.expected(self._codec.unpack_output(arrivals[0].input.output))
         index = position // count
         group = arrivals[index * count : (index + 1) * count]
+        identity = derive("join", self._name, index)
+        if self._timeout is not None:
+            arrived = await self._timeout.arrived(own.key.trace, identity)
+            if arrived is not None:
+                if position - index * count < arrived:
+                    return None
+                raise TooLate(self._timeout.too_late())
         if len(group) < count:
+            if self._timeout is not None:
+                await self._timeout.set(identity, group[0].stored, own, delivery.envelope)
             seen.upto = arrivals[-1].stored.sequence
             if lost:
                 for record in await self._stuck.end(own.key.trace):
                     hints.send(self._log, delivery.envelope.client, record)
             return None
-        completed = self._completed(delivery, index, group)
+        completed = self._completed(delivery, identity, group)
         seen.complete.update((arrival.stored.key, completed.record_key) for arrival in group)
         return completed
+
+    async def time_out(self, entry: LogDelivery, envelope: Envelope) -> FlowError | None:
+        """The time of a group is over, its timer has rung: if it is not complete, it ends.
+
+        Returns:
+            The error that it ends with.
+
+        Raises:
+            LogError: the log does not answer, or refuses.
+        """
+        trace = entry.stored.key.trace
+        arrivals, _ = await self._arrivals(trace)
+        if self._timeout is None or not arrivals:
+            return None
+        count = self._join.expected(self._codec.unpack_output(arrivals[0].input.output))
+        starts = range(0, len(arrivals), count)
+        start = next(
+            (s for s in starts if derive("join", self._name, s // count) == envelope.input), None
+        )
+        if start is None:
+            return None
+        there = arrivals[start : start + count]
+        if len(there) < count:
+            share = weight.add(arrival.input.share for arrival in there)
+            await self._timeout.end(entry, envelope, share, arrived=len(there), expected=count)
+        arrived = await self._timeout.arrived(trace, envelope.input)
+        if arrived is None:
+            return None  # it is complete, perhaps only just
+        # Once more: what came before the record was acked as part of a group that is incomplete.
+        arrivals, _ = await self._arrivals(trace)
+        for number, arrival in enumerate(arrivals[start : start + count]):
+            if number < arrived:
+                await self._timeout.bury(arrival.stored)
+            else:
+                late = decode(arrival.stored.data)
+                await self._timeout.late(arrival.stored, arrival.input, late)
+        return self._timeout.error(envelope.trace, arrived=arrived, expected=count)
 
     async def _arrivals(self, trace: str) -> tuple[list[_Arrival], bool]:
         """The inputs that are there, and whether a branch of the trace was lost."""
@@ -155,11 +207,11 @@ class DurableJoin:
         return found, lost
 
     def _completed(
-        self, delivery: DurableDelivery, index: int, group: list[_Arrival]
+        self, delivery: DurableDelivery, identity: str, group: list[_Arrival]
     ) -> DurableDelivery:
         delivery.value = joined([self._codec.unpack_output(a.input.output) for a in group])
         delivery.joined = [(a.stored, a.envelope) for a in group]
-        delivery.input_id = derive("join", self._name, index)
+        delivery.input_id = identity
         delivery.share = weight.add(a.input.share for a in group)
         trace = delivery.log_delivery.stored.key.trace
         delivery.record_key = record_key(trace, self._token, delivery.input_id)

@@ -15,6 +15,7 @@ from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import Envelope, EnvelopeTooNew, MalformedEnvelope, decode
 from penguiflow.durable.inputs import Input, input_for
 from penguiflow.durable.join import DurableJoin, passing
+from penguiflow.durable.join_timeout import TooLate
 from penguiflow.durable.log import Consumption, InputGone, LogDelivery
 from penguiflow.durable.notes import Notes
 from penguiflow.durable.topology import record_key
@@ -161,7 +162,11 @@ class Lane:
     ) -> DurableDelivery | None:
         delivery = self._delivery(entry, envelope, found, None)
         if self._join is not None:
-            return await self._join.open(delivery)
+            try:
+                return await self._join.open(delivery)
+            except TooLate as late:
+                await self._bury_input(delivery, Reason.JOIN_TIMEOUT, str(late))
+                return None
         if entry.num_delivered > 1 and await self._known(delivery):
             return None
         try:

@@ -55,8 +55,13 @@ class Books:
     @property
     def submissions(self) -> int:
         """How many messages were submitted into the trace."""
-        return sum(
-            e.stored.key.kind is Kind.INGRESS and e.envelope is not None for e in self.entries
+        # One for later is there twice, as its timer and when it was delivered.
+        return len(
+            {
+                e.stored.key.input
+                for e in self.entries
+                if e.envelope is not None and e.stored.key.submits
+            }
         )
 
     @property

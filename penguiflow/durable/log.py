@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """The committed result of one node for one input."""
     OUTPUT = "out"
     """One of several outputs of a record, written from it, addressed to one node."""
+    TIMER = "timer"
+    """A submission or an output that is delivered at its time, or the timeout of a join."""
     NOTE = "note"
     """How an attempt or a delivery of an input ended that was delivered again."""
     LOST = "lost"
@@ -54,9 +56,15 @@ class Key(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     trace: str
     node: str = ""
-    """For `RECORD` the node that ran, for `OUTPUT` the node it is addressed to, else empty."""
+    """For `RECORD` the node that ran, for `OUTPUT` and its `TIMER` the node it is addressed to,
+    else empty."""
     input: str = ""
     """The id of the input that was processed, or of the submission; empty for markers."""
+
+    @property
+    def submits(self) -> bool:
+        """Whether a client wrote it to submit something, now or for later."""
+        return self.kind is Kind.INGRESS or (self.kind is Kind.TIMER and not self.node)
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -268,6 +276,13 @@ class Log(Protocol):
 
     async def listen_live(self, trace: str, heard: Callable[[bytes], None]) -> Subscription:
         """Hear what is streamed of a trace from now on; may miss some (see `read_live`)."""
+
+    async def keeps(self) -> float | None:
+        """Seconds for which an entry is kept at most, whatever becomes of it; None without limit.
+
+        Raises:
+            LogError: the log does not answer.
+        """
 
     def server_time(self) -> float:
         """The log's clock now, seconds since the epoch; the estimate of a remote clock, which this

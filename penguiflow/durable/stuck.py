@@ -97,7 +97,7 @@ class StuckJoins:
         for name in self._joins:
             own = [a for a in arrivals if a.node == name]
             groups = groups_of(name, own, [r for r in records if r.node == name])
-            left = [a for a in own if a.input not in groups.covered]
+            left = [a for a in own if a.input not in groups.covered | groups.late]
             if left:
                 found[name] = [(len(groups.records), a) for a in left]
         return found

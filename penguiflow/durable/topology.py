@@ -10,6 +10,11 @@ from penguiflow.durable.tokens import HASHED, derive, is_token, token
 from penguiflow.graph import Graph
 from penguiflow.node import Node
 
+TIMERS = "_timers"
+"""The name of the consumer that all workers of a flow share for what is due later."""
+MOST_TIMERS = 1_000_000
+"""Timers of a flow that are looked at; later ones wait until earlier ones have rung."""
+
 EGRESS_TOKEN = "_egress"  # noqa: S105 - the name of a place
 """How the egress is written where a key names a node."""
 
@@ -89,10 +94,15 @@ class Topology:
         ]
         return [*patterns, Pattern(kind=Kind.OUTPUT, trace=trace, node=EGRESS_TOKEN)]
 
-    def output_key(self, trace: str, target: str, input_id: str) -> Key:
-        """The key of an output that is addressed to one node."""
+    def timers(self) -> ConsumerSpec:
+        """The durable consumer of what is due later."""
+        patterns = [Pattern(kind=Kind.TIMER)]
+        return ConsumerSpec(TIMERS, patterns, lease=self.lease, max_ack_pending=MOST_TIMERS)
+
+    def output_key(self, trace: str, target: str, input_id: str, *, later: bool = False) -> Key:
+        """The key of an output that is addressed to one node, now or `later`."""
         node = EGRESS_TOKEN if target == EGRESS else self.tokens[target]
-        return Key(Kind.OUTPUT, trace, node, input_id)
+        return Key(Kind.TIMER if later else Kind.OUTPUT, trace, node, input_id)
 
 
 def everything(trace: str) -> Sequence[Pattern]:

@@ -21,12 +21,15 @@ from penguiflow.durable.dead_letters import DeadLetters
 from penguiflow.durable.envelope import decode
 from penguiflow.durable.host import DurableHost
 from penguiflow.durable.join import DurableJoin
+from penguiflow.durable.join_timeout import JoinTimeout
 from penguiflow.durable.lane import Lane
 from penguiflow.durable.log import Log, LogError, Subscription
+from penguiflow.durable.timers import Timers
 from penguiflow.durable.tokens import trace_token
-from penguiflow.durable.topology import FlowNotDurable, Topology, cancel_key
+from penguiflow.durable.topology import TIMERS, FlowNotDurable, Topology, cancel_key
 from penguiflow.events import Events, log_event
 from penguiflow.flow import PenguiFlow
+from penguiflow.join import Join
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 from penguiflow.telemetry.instrument import FlowPlace, Instrument
@@ -113,6 +116,14 @@ class DurableWorker:
             clock=clock, instrument=self._probe,
         )  # fmt: skip
         self.host.telemetry = telemetry
+        self._joins = {
+            str(node.name): self._join(node, node.join)
+            for node in flow.graph.nodes
+            if node.join is not None
+        }
+        self._timers = Timers(
+            self.host, self._joins, dead_letters, worker=self.id, newer_delay=newer_delay
+        )
         self.lanes: list[Lane] = [self._lane(node) for node in _chosen(flow, nodes)]
         self._heart: asyncio.Task[None] | None = None
         self._cancels: Subscription | None = None
@@ -133,18 +144,18 @@ class DurableWorker:
 
         return events
 
-    def _join(self, node: Node) -> DurableJoin | None:
-        if node.join is None:
-            return None
+    def _join(self, node: Node, join: Join) -> DurableJoin:
+        timeout = None
+        token = self.topology.tokens[str(node.name)]
+        if join.timeout_s is not None:
+            timeout = JoinTimeout(
+                node, join, self.log, token=token, commit=self._commit,
+                dead_letters=self._dead_letters, worker=self.id,
+            )  # fmt: skip
         return DurableJoin(
-            node,
-            node.join,
-            self.topology,
-            self._codec,
-            self.log,
-            worker=self.id,
-            probe=self._probe,
-        )
+            node, join, self.topology, self._codec, self.log, worker=self.id, probe=self._probe,
+            timeout=timeout,
+        )  # fmt: skip
 
     def _lane(self, node: Node) -> Lane:
         max_deliveries, newer_delay = self._limits
@@ -157,7 +168,7 @@ class DurableWorker:
             worker_id=self.id,
             max_deliveries=max_deliveries,
             newer_delay=newer_delay,
-            join=self._join(node),
+            join=self._joins.get(str(node.name)),
         )
 
     async def __aenter__(self) -> Self:
@@ -181,16 +192,17 @@ class DurableWorker:
                 self.topology.consumer(lane.node),
                 lane.deliver,
                 window=window,
-                on_gone=self._gone(lane),
+                on_gone=self._gone(lane.name),
             )
+        await self._timers.start(self._gone(TIMERS))
         self._heart = asyncio.create_task(self._beat(), name="penguiflow:heartbeat")
 
-    def _gone(self, lane: Lane) -> Callable[[str], None]:
+    def _gone(self, name: str) -> Callable[[str], None]:
         def gone(reason: str) -> None:
-            failure = {"node_name": lane.name, "reason": reason}
+            failure = {"node_name": name, "reason": reason}
             log_event(logging.ERROR, "consumer_gone", failure)
             if self._on_gone is not None:
-                self._on_gone(lane.name, reason)
+                self._on_gone(name, reason)
 
         return gone
 
@@ -203,7 +215,8 @@ class DurableWorker:
         for lane in self.lanes:
             if lane.consumption is not None:
                 lane.consumption.pause()
-        handed_back = sum(await asyncio.gather(*(lane.finish(drain) for lane in self.lanes)))
+        finishing = asyncio.gather(*(lane.finish(drain) for lane in self.lanes))
+        _, handed_back = await asyncio.gather(self._timers.stop(drain), finishing)
         for lane in self.lanes:
             if lane.consumption is not None:
                 await lane.consumption.stop()
@@ -213,7 +226,7 @@ class DurableWorker:
         if self._cancels is not None:
             await self._cancels.unsubscribe()
         await self.host.cancel_external_tasks()
-        return handed_back
+        return sum(handed_back)
 
     # Cancel and leases
 

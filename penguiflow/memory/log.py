@@ -169,6 +169,10 @@ class MemoryLog(Log):
     def server_time(self) -> float:
         return self._store.clock.now()
 
+    async def keeps(self) -> float | None:
+        await turn()
+        return None
+
     async def synchronise(self) -> None:
         await turn()
 

@@ -129,5 +129,8 @@ class FaultyLog(Log):
     def server_time(self) -> float:
         return self._log.server_time()
 
+    async def keeps(self) -> float | None:
+        return await self._line.attempt(self._log.keeps, *_CLEAN)
+
     async def synchronise(self) -> None:
         await self._log.synchronise()

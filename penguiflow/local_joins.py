@@ -1,0 +1,70 @@
+"""The joins of a local flow: what they have collected, and their timeouts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from penguiflow.join import Bucket, Join, collect, join_timeout
+from penguiflow.node import Node
+
+if TYPE_CHECKING:
+    from penguiflow.local import LocalHost
+
+
+class LocalJoins:
+    """Collects for the joins of one flow. What is collected goes when its trace is over."""
+
+    def __init__(self, host: LocalHost) -> None:
+        self._host = host
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def collect(self, node: Node, trace_id: str, message: Any, join: Join) -> Any:
+        """Add a message; what its group becomes when it is complete, else None."""
+        bucket = self._host.traces.open(trace_id).bucket(node)
+        is_first = not bucket and not bucket.late
+        group = collect(bucket, message, join)
+        if is_first and group is None and join.timeout_s is not None:
+            bucket.group = first = object()
+
+            def over() -> None:
+                if bucket.group is first and self._is_kept(node, trace_id, bucket):
+                    self._over(node, trace_id, bucket, join)
+
+            self._host.timers.set(join.timeout_s, over)
+        elif group is not None:
+            bucket.group = None
+        return group
+
+    def _is_kept(self, node: Node, trace_id: str, bucket: Bucket) -> bool:
+        """Whether the trace still has what was collected: it may have been cancelled since."""
+        trace = self._host.traces.get(trace_id)
+        kept = None if trace is None or trace.buckets is None else trace.buckets.get(node)
+        return kept is bucket and bool(bucket)
+
+    def _over(self, node: Node, trace_id: str, bucket: Bucket, join: Join) -> None:
+        arrived, expected = len(bucket), join.expected(bucket[0])
+        bucket.clear()
+        bucket.late = expected - arrived
+        seconds = join.timeout_s or 0.0
+        error = join_timeout(node, trace_id, seconds, arrived=arrived, expected=expected)
+        task = asyncio.get_running_loop().create_task(self._fail(node, error))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _fail(self, node: Node, error: Any) -> None:
+        await self._host.events.emit(
+            "node_failed",
+            level=logging.ERROR,
+            source=node,
+            trace_id=error.trace_id,
+            extra={"flow_error": error.to_payload()},
+        )
+        await self._host.failed(node, error)
+
+    async def stop(self) -> None:
+        """Give up what is being told; the error of a join that nobody can take any more."""
+        for task in list(self._ending):
+            task.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
