@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +14,9 @@ from penguiflow.durable.log import Key, LogDelivery, Stored
 from penguiflow.durable.notes import FAILED_BACK, FAILED_HERE, HANDED_BACK, Notes
 from penguiflow.telemetry.instrument import NodeInstrument, Settle
 
+_SPREAD = 0.1
+"""Share by which a long back-off may be shorter, so that what failed together does not come back
+together."""
 _NOTE_LIMIT = 2.0
 """Seconds for a note; a worker that drains does not wait longer for a log that is away."""
 
@@ -84,7 +88,7 @@ class DurableDelivery:
             self._again(self, delay)
             return
         await self._note(FAILED_BACK if attempted else HANDED_BACK)
-        settle: Settle = partial(self.log_delivery.nak, delay)
+        settle: Settle = partial(self.log_delivery.nak, _spread(delay))
         if self._probe is not None:
             settle = self._probe.settling(self.span, "nak", settle)
         await settle()
@@ -104,3 +108,7 @@ class DurableDelivery:
         if self._probe is not None:
             settle = self._probe.settling(self.span, "term", settle)
         await settle()
+
+
+def _spread(delay: float) -> float:
+    return delay * (1.0 - _SPREAD * random.random())  # noqa: S311 - spreads load

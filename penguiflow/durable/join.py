@@ -80,6 +80,11 @@ class DurableJoin:
         self._patterns = topology.consumer(node).patterns
         self._traces: OrderedDict[str, _Seen] = OrderedDict()
 
+    @property
+    def seconds(self) -> float | None:
+        """How long a group has, if there is a limit."""
+        return self._join.timeout_s
+
     async def open(self, delivery: DurableDelivery) -> DurableDelivery | None:
         """The delivery that commits a complete group; None when this input needs nothing more.
 

@@ -104,7 +104,15 @@ class Timers:
         self._consumption: Consumption | None = None
 
     async def start(self, on_gone: Callable[[str], None]) -> None:
-        """Join the consumer. Raises `LogError`."""
+        """Join the consumer.
+
+        Raises:
+            ValueError: a join waits longer than the log keeps anything.
+            LogError: the log does not answer.
+        """
+        for join in self._joins.values():
+            if join.seconds is not None:
+                await due_in(self._log, join.seconds)
         spec = self._host.topology.timers()
         self._consumption = await self._log.consume(
             spec, self._deliver, window=WINDOW, on_gone=on_gone
