@@ -116,11 +116,7 @@ class DurableWorker:
             clock=clock, instrument=self._probe,
         )  # fmt: skip
         self.host.telemetry = telemetry
-        self._joins = {
-            str(node.name): self._join(node, node.join)
-            for node in flow.graph.nodes
-            if node.join is not None
-        }
+        self._joins = self._joins_of(flow)
         self._timers = Timers(
             self.host, self._joins, dead_letters, worker=self.id, newer_delay=newer_delay
         )
@@ -143,6 +139,11 @@ class DurableWorker:
             return sink
 
         return events
+
+    def _joins_of(self, flow: PenguiFlow) -> dict[str, DurableJoin]:
+        """All joins, hosted here or not: whichever worker is handed its timer ends one."""
+        nodes = flow.graph.nodes
+        return {str(n.name): self._join(n, n.join) for n in nodes if n.join is not None}
 
     def _join(self, node: Node, join: Join) -> DurableJoin:
         timeout = None

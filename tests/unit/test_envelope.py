@@ -68,7 +68,7 @@ FULL_BYTES = bytes.fromhex(
     "a4696e2d31"  # input
     "a66661696c6564"  # outcome
     "92"  # outputs
-    "9a"  # the first
+    "9b"  # the first
     "01"  # payload, as it is
     "92a5636f756e74a740656772657373"  # targets
     "01"  # kind
@@ -76,8 +76,9 @@ FULL_BYTES = bytes.fromhex(
     "a461636d65a46e657773fe"  # tenant, topic, priority
     "cb3ff8000000000000cb4004000000000000"  # ts, deadline_s
     "81a16b02"  # meta, as it is
-    "9a"  # the second
-    "a17891a373756d00a3742d31a0c000cb0000000000000000c0c0"
+    "c0"  # due
+    "9b"  # the second
+    "a17891a373756d00a3742d31a0c000cb0000000000000000c0c0c0"
     "c3"  # expanded
     "a3312f33"  # weight
     "a26331"  # client
