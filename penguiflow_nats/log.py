@@ -46,7 +46,7 @@ from penguiflow_nats.puller import ConsumerGone, Puller
 from penguiflow_nats.refusals import refusal_of
 from penguiflow_nats.server_clock import ServerClock
 from penguiflow_nats.stream_message import StreamMessage
-from penguiflow_nats.stream_types import StoredMessage
+from penguiflow_nats.stream_types import SECOND, StoredMessage
 from penguiflow_nats.streams import Storage
 from penguiflow_nats.subjects import Names
 from penguiflow_nats.subscription import Subscription as NatsSubscription
