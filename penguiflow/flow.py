@@ -241,10 +241,7 @@ class PenguiFlow(RemoteSupport):
             await egress.wait_for_room(lambda: egress.unread < self._unread_limit)
         if own is not None:
             host.round_trips.emitted(own)
-        if delay_s is not None:
-            await host.send_later(None, OPEN_SEA, msg, to, delay_s)
-            return
-        await host.spread(None, floes, msg, own)
+        await host.put(floes, msg, own, delay_s)
 
     async def _emit_scoped(
         self, msg: Any, to: Targets, trace_id: str, delay_s: float | None
@@ -257,10 +254,7 @@ class PenguiFlow(RemoteSupport):
         refused = True
         try:
             if not host.repeats_hops(stamped, trace_id):
-                if delay_s is None:
-                    await host.spread(None, floes, stamped, trace_id)
-                else:
-                    await host.send_later(None, OPEN_SEA, stamped, to, delay_s)
+                await host.put(floes, stamped, trace_id, delay_s)
                 refused = False
         finally:
             host.round_trips.begun(trace, refused=refused)

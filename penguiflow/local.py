@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from penguiflow.clock import Clock
@@ -22,6 +22,7 @@ from penguiflow.join import Join
 from penguiflow.local_cancel import LocalCancel
 from penguiflow.local_joins import LocalJoins
 from penguiflow.local_timers import LocalTimers
+from penguiflow.memory.loop import turn
 from penguiflow.mirror import MirrorBus
 from penguiflow.node import Node
 from penguiflow.node_loop import NodeLoop
@@ -117,8 +118,26 @@ class LocalHost:
     async def send_later(
         self, run: Invocation | None, owner: Place, value: Any, to: Targets, delay: float
     ) -> None:
-        trace_id = _trace_of(value, run)
-        floes = self.edges.outgoing(owner, to)
+        self._hold(run, self.edges.outgoing(owner, to), value, _trace_of(value, run), delay)
+
+    def put(
+        self, floes: Sequence[Floe], value: Any, trace_id: str | None, delay: float | None
+    ) -> Awaitable[None]:
+        """Put a value from outside on edges, now or after a delay."""
+        if delay is None:
+            return self.spread(None, floes, value, trace_id)
+        self._hold(None, floes, value, trace_id, delay)
+        return turn()
+
+    def _hold(
+        self,
+        run: Invocation | None,
+        floes: Sequence[Floe],
+        value: Any,
+        trace_id: str | None,
+        delay: float,
+    ) -> None:
+        """Put a value on edges when its time has come, room or not."""
         origin = None if self.instrument is None else self._origin_of(run, trace_id)
         trace = None if trace_id is None else self.traces.open(trace_id)
 

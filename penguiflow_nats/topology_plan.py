@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from penguiflow.durable.topology import Topology
+from penguiflow.durable.topology import TIMER_WINDOW, TIMERS, Topology
 from penguiflow_nats.consumers import consumer_config
 from penguiflow_nats.stream_types import ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 from penguiflow_nats.streams import Storage, chunk_config, dlq_config, log_config
@@ -109,9 +109,14 @@ def wanted_for(
     chosen = [n for n in topology.graph.nodes if nodes is None or str(n.name) in nodes]
     return Wanted(
         streams=tuple(make(names, sizes) for make in (log_config, chunk_config, dlq_config)),
-        consumers=tuple(
-            consumer_config(names, topology.consumer(n), window=n.policy.concurrency or concurrency)
-            for n in chosen
+        consumers=(
+            *(
+                consumer_config(
+                    names, topology.consumer(n), window=n.policy.concurrency or concurrency
+                )
+                for n in chosen
+            ),
+            consumer_config(names, topology.timers(), window=TIMER_WINDOW),
         ),
         sizes=storage is not None,
     )
@@ -149,7 +154,7 @@ def plan_topology(
     for consumer in wanted.consumers:
         if consumer.durable_name in consumers:
             changes += consumer_changes(consumer, consumers[consumer.durable_name])
-    own = {names.consumer(token) for token in known}
+    own = {names.consumer(token) for token in (*known, TIMERS)}
     prefix = names.consumer("")
     orphans = [
         Orphan(

@@ -32,7 +32,7 @@ from penguiflow.durable.log import (
     LogError,
     Stored,
 )
-from penguiflow.durable.topology import TIMERS
+from penguiflow.durable.topology import TIMER_WINDOW, TIMERS
 from penguiflow.durable.wire_errors import EnvelopeTooNew, MalformedEnvelope
 from penguiflow.events import log_event
 from penguiflow.settle import settle_entry
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from penguiflow.errors import FlowError
     from penguiflow.node import Node
 
-WINDOW = 64
-"""Timers in hand at once."""
 _LONGEST_NAP = 3600.0
 """Seconds after which a timer that is not due is looked at again at the latest."""
 _LATER = 1.0
@@ -115,7 +113,7 @@ class Timers:
                 await due_in(self._log, join.seconds)
         spec = self._host.topology.timers()
         self._consumption = await self._log.consume(
-            spec, self._deliver, window=WINDOW, on_gone=on_gone
+            spec, self._deliver, window=TIMER_WINDOW, on_gone=on_gone
         )
 
     async def stop(self, limit: float) -> None:

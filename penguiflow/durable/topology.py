@@ -12,6 +12,8 @@ from penguiflow.node import Node
 
 TIMERS = "_timers"
 """The name of the consumer that all workers of a flow share for what is due later."""
+TIMER_WINDOW = 64
+"""Timers that one worker has in hand at once."""
 MOST_TIMERS = 1_000_000
 """Timers of a flow that are looked at; later ones wait until earlier ones have rung."""
 

@@ -32,10 +32,11 @@ async def test_a_topology_is_planned_applied_and_verified(tmp_path: Path) -> Non
             "+ stream PF_default_DLQ",
             "+ consumer doubling-1=double",
             "+ consumer doubling-1=rest",
-            "topology: 5 to create",
+            "+ consumer doubling-1=_timers",
+            "topology: 6 to create",
         ]
         assert topology("verify").returncode == 1
-        assert topology("apply").stdout.splitlines()[-1] == "topology: 5 created"
+        assert topology("apply").stdout.splitlines()[-1] == "topology: 6 created"
         same = topology("verify")
         assert (same.returncode, same.stdout) == (0, "topology: as the flow needs it\n")
 

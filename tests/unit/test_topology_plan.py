@@ -71,20 +71,21 @@ def the_one(changes: Any) -> Change:
     return found
 
 
-def test_a_flow_needs_three_streams_and_a_consumer_for_each_node() -> None:
+def test_a_flow_needs_three_streams_a_consumer_for_each_node_and_one_for_timers() -> None:
     wanted = wanted_for(NAMES, topology())
     assert [s.name for s in wanted.streams] == ["PF_acme_0", "PF_acme_CHUNKS", "PF_acme_DLQ"]
     names = [c.durable_name for c in wanted.consumers]
-    assert names == ["orders-1=split", "orders-1=price", "orders-1=store"]
+    nodes = ["orders-1=split", "orders-1=price", "orders-1=store"]
+    assert names == [*nodes, "orders-1=_timers"]
     assert len(wanted_by_clients(NAMES).streams) == 2
     some = wanted_for(NAMES, topology(), nodes=["store"], concurrency=10_000)
-    assert [c.max_ack_pending for c in some.consumers] == [10_000]
+    assert [c.max_ack_pending for c in some.consumers] == [10_000, 1_000_000]
 
 
 def test_on_an_empty_server_all_is_created_and_on_a_good_one_nothing() -> None:
     wanted = wanted_for(NAMES, topology())
     empty = plan_topology(NAMES, wanted, {}, {})
-    assert len(empty.missing) == 6
+    assert len(empty.missing) == 7
     assert empty.lines()[0] == "+ stream PF_acme_0"
     assert not empty.is_same
     same = plan_topology(NAMES, wanted, *there(wanted), known=("split", "price", "store"))

@@ -76,7 +76,7 @@ async def test_without_apply_what_is_missing_is_named_and_nothing_created(
     with pytest.raises(TopologyMissing, match="there is no consumer planned-1=second"):
         async with runtime.worker(flow(), server.url, provision=how):
             pass
-    assert await jetstream.consumer_names(LOG) == ["planned-1=first"]
+    assert await jetstream.consumer_names(LOG) == ["planned-1=_timers", "planned-1=first"]
 
 
 async def test_drift_is_changed_aloud_verified_loudly_and_left_alone(
