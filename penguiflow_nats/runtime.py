@@ -13,11 +13,13 @@ from penguiflow.clock import SYSTEM_CLOCK
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.client import DurableClient
 from penguiflow.durable.keeper import Keeper
+from penguiflow.durable.sweeping import Sweeper
 from penguiflow.durable.topology import Topology, flow_token
 from penguiflow.durable.worker import DEFAULT_MAX_DELIVERIES, DurableWorker
 from penguiflow.events import log_event
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.state.protocols import SupportsSweep, SupportsTraceEnds
 from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.dead_letters import NatsDeadLetters
@@ -68,6 +70,7 @@ async def worker(
     provision: Provision = "apply",
     on_gone: Callable[[str, str], None] | None = None,
     telemetry: Instrument | None = None,
+    sweep: float | None = 300.0,
 ) -> AsyncIterator[DurableWorker]:
     """Host all or some nodes of a flow here, until the block ends; then drain.
 
@@ -88,6 +91,8 @@ async def worker(
             they are not, "off" leaves them alone.
         on_gone: Called with (node, reason) when somebody deleted a consumer of this flow.
         telemetry: Observes what is done here; by default what the flow was given.
+        sweep: Seconds after which the flow's state store applies its retention, if it can; None
+            never does here.
 
     Raises:
         FlowNotDurable: a node uses something that cannot be spread over workers.
@@ -110,12 +115,21 @@ async def worker(
             on_gone=on_gone,
             telemetry=telemetry,
         )
-        async with _kept(hosted, _keeper(log, retention), drain):
+        async with _kept(hosted, _tidiers(log, flow.state_store, retention, sweep), drain):
             yield hosted
 
 
-def _keeper(log: JetStreamLog, retention: float | None) -> Keeper | None:
-    return None if retention is None else Keeper(log, clock=SYSTEM_CLOCK, retention=retention)
+def _tidiers(
+    log: JetStreamLog, store: object, retention: float | None, sweep: float | None
+) -> list[Keeper | Sweeper]:
+    """What tidies the log and the state store beside the worker."""
+    tidiers: list[Keeper | Sweeper] = []
+    if retention is not None:
+        ends = store if isinstance(store, SupportsTraceEnds) else None
+        tidiers.append(Keeper(log, clock=SYSTEM_CLOCK, retention=retention, ends=ends))
+    if sweep is not None and isinstance(store, SupportsSweep):
+        tidiers.append(Sweeper(store, clock=SYSTEM_CLOCK, interval=sweep))
+    return tidiers
 
 
 async def _provisioned(  # noqa: PLR0917 - as the worker was told
@@ -143,16 +157,18 @@ async def _provisioned(  # noqa: PLR0917 - as the worker was told
 
 
 @asynccontextmanager
-async def _kept(hosted: DurableWorker, keeper: Keeper | None, drain: float) -> AsyncIterator[None]:
-    """Work, and tidy the log, until the block ends."""
+async def _kept(
+    hosted: DurableWorker, tidiers: Sequence[Keeper | Sweeper], drain: float
+) -> AsyncIterator[None]:
+    """Work, and tidy up, until the block ends."""
     try:
         await hosted.start()
-        if keeper is not None:
-            keeper.start()
+        for each in tidiers:
+            each.start()
         yield
     finally:
-        if keeper is not None:
-            await keeper.stop()
+        for each in tidiers:
+            await each.stop()
         await hosted.stop(drain=drain)
 
 

@@ -19,7 +19,9 @@ from penguiflow.clock import Clock
 from penguiflow.durable.fold import Fold
 from penguiflow.durable.log import Log, LogError, Stored
 from penguiflow.events import log_event
+from penguiflow.state.protocols import SupportsTraceEnds
 
+_TOLD_AT_ONCE = 64
 _ONE_BY_ONE = 10_000
 """Traces removed one by one per round, at most; the rest goes at once, below a sequence."""
 
@@ -44,11 +46,20 @@ class Keeper:
         log: The log to tidy.
         retention: Seconds for which a trace is kept after its last entry once it is over.
         interval: Seconds between two rounds.
+        ends: Is told of each trace that is over, once at least; its failure is logged, and it is
+            told again in the next round.
     """
 
     def __init__(
-        self, log: KeepableLog, *, clock: Clock, retention: float = 900.0, interval: float = 30.0
+        self,
+        log: KeepableLog,
+        *,
+        clock: Clock,
+        retention: float = 900.0,
+        interval: float = 30.0,
+        ends: SupportsTraceEnds | None = None,
     ) -> None:
+        self._ends = ends
         self._log = log
         self._clock = clock
         self._retention = retention
@@ -82,6 +93,8 @@ class Keeper:
             LogError: the log does not answer; the next round goes on.
         """
         await self._read_on()
+        if self._ends is not None:
+            await self._tell(self._ends)
         before = self._log.server_time() - self._retention
         return await self._remove(before)
 
@@ -92,6 +105,26 @@ class Keeper:
                 self._fold.add(entry)
             if not entries:
                 return
+
+    async def _tell(self, ends: SupportsTraceEnds) -> None:
+        """Say which traces are over, some at once."""
+        over = list(self._fold.untold())
+        for start in range(0, len(over), _TOLD_AT_ONCE):
+            some = over[start : start + _TOLD_AT_ONCE]
+            told = await asyncio.gather(*(self._told(ends, trace) for trace, _ in some))
+            for (_, standing), done in zip(some, told, strict=True):
+                standing.told = done
+            if not all(told):
+                return  # the next round goes on
+
+    async def _told(self, ends: SupportsTraceEnds, trace_id: str) -> bool:
+        try:
+            await ends.mark_trace_ended(trace_id, tenant=self._log.tenant)
+        except Exception as error:  # noqa: BLE001 - any store's: told, and repeated
+            failure = {"trace_id": trace_id, "kind": "trace_ended", "exception": repr(error)}
+            log_event(logging.ERROR, "state_store_save_failed", failure, error)
+            return False
+        return True
 
     async def _remove(self, before: float) -> int:
         """Remove whole traces only: first those that reach beyond the line, then all below it.
