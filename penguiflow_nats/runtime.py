@@ -91,8 +91,7 @@ async def worker(
             they are not, "off" leaves them alone.
         on_gone: Called with (node, reason) when somebody deleted a consumer of this flow.
         telemetry: Observes what is done here; by default what the flow was given.
-        sweep: Seconds after which the flow's state store applies its retention, if it can; None
-            never does here.
+        sweep: Seconds between two sweeps of the flow's state store; None never sweeps it here.
 
     Raises:
         FlowNotDurable: a node uses something that cannot be spread over workers.
