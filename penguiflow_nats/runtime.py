@@ -84,11 +84,9 @@ async def worker(
         lease: Seconds after which the inputs of a dead worker go to another one.
         max_deliveries: Deliveries without an end after which an input is buried.
         drain: Seconds to finish what is in hand at the end.
-        retention: Seconds for which a trace that is over is kept in the log, for late fetches and
-            audits; None never removes any here.
+        retention: Seconds for which a trace that is over stays in the log; None is for ever.
         storage: How much the streams hold and how safely; without it those that exist stay so.
-        provision: "apply" makes streams and consumers as they are needed, "verify" raises when
-            they are not, "off" leaves them alone.
+        provision: "apply" makes streams and consumers, "verify" raises instead, "off" does neither.
         on_gone: Called with (node, reason) when somebody deleted a consumer of this flow.
         telemetry: Observes what is done here; by default what the flow was given.
         sweep: Seconds between two sweeps of the flow's state store; None never sweeps it here.
