@@ -58,6 +58,10 @@ class Fold:
     def __len__(self) -> int:
         return len(self._traces)
 
+    def __contains__(self, trace: str) -> bool:
+        """Whether the log holds entries of the trace, as far as it was folded in."""
+        return trace in self._traces
+
     def add(self, stored: Stored) -> None:
         """Fold in the next entry; one that was folded in before changes nothing."""
         if stored.sequence <= self.upto:
