@@ -95,6 +95,11 @@ class Report:
         return [finding for trace in self.traces for finding in trace.findings]
 
     @property
+    def unfinished(self) -> list[TraceAudit]:
+        """The traces that were accepted and have not come to an end."""
+        return [trace for trace in self.traces if trace.status is TraceStatus.RUNNING]
+
+    @property
     def lost(self) -> int:
         """Inputs without an answer that will get none."""
         return sum(finding.fault is Fault.LOST for finding in self.findings)
