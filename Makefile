@@ -6,7 +6,7 @@
 #   ARGS="..."                     more arguments for the command, as in: make test ARGS="-k retry -x"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench clean lint lint-style lint-format lint-types lint-arrows ready-demo ready-dev
+.PHONY: help demo test test-jaeger chaos bench clean lint lint-style lint-format lint-types lint-arrows ready-demo ready-dev
 
 VENV = .venv
 ARGS =
@@ -34,6 +34,9 @@ test: ready-dev ## run all tests but the slow ones
 
 chaos: ready-dev ## run the tests that kill workers and servers, the long ones too
 	@$(IN_VENV)python -m pytest -q -m chaos $(ARGS)
+
+test-jaeger: ready-dev ## run the demo against a real Jaeger (JAEGER_BIN, else the one on the PATH)
+	@$(IN_VENV)python -m pytest -q -m jaeger $(ARGS)
 
 bench: ready-dev ## run the benchmarks
 	@$(IN_VENV)python -m benchmarks $(ARGS)

@@ -10,12 +10,15 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from penguiflow.clock import Clock
 from penguiflow.metrics import FlowEvent, payload_of
 from penguiflow.state.models import StoredEvent
 from penguiflow.state.protocols import StateStore
+
+if TYPE_CHECKING:
+    from penguiflow.telemetry.instrument import FlowInstrument
 
 logger: logging.Logger = logging.getLogger("penguiflow.core")
 
@@ -57,6 +60,8 @@ class Events:
         self.middlewares: list[Middleware] = middlewares if middlewares is not None else []
         self.store_fails_open = store_fails_open
         self.tenant: str | None = None
+        self.instrument: FlowInstrument | None = None
+        """Is told how long the store takes."""
 
     def wanted(self, level: int) -> bool:
         """Whether anybody would see an event of this log level."""
@@ -123,12 +128,26 @@ class Events:
 
     async def _save(self, store: StateStore, event: StoredEvent) -> None:
         try:
-            await store.save_event(event)
+            await self._stored(store, event)
         except (Exception, asyncio.CancelledError) as exc:
             if not self.store_fails_open or is_own_cancel(exc):
                 raise
             failure = {"trace_id": event.trace_id, "kind": event.kind, "exception": repr(exc)}
             log_event(logging.ERROR, "state_store_save_failed", failure, exc)
+
+    async def _stored(self, store: StateStore, event: StoredEvent) -> None:
+        instrument = self.instrument
+        if instrument is None:
+            await store.save_event(event)
+            return
+        started, failure = self._clock.monotonic(), None
+        try:
+            await store.save_event(event)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            instrument.stored(self._clock.monotonic() - started, failure)
 
 
 async def _tell(middleware: Middleware, event: FlowEvent) -> None:

@@ -125,6 +125,7 @@ class PenguiFlow(RemoteSupport):
         telemetry, place = self.telemetry, FlowPlace(flow=self.name or "flow")
         self._host.telemetry = telemetry
         self._host.instrument = None if telemetry is None else telemetry.flow(place)
+        self._host.events.instrument = self._host.instrument
         self._host.start(registry)
 
     def check_registry(self, registry: ModelRegistry) -> None:

@@ -114,7 +114,6 @@ class AgentTask:
             await self._records.claim(
                 request,
                 num_delivered=self.delivery.num_delivered,
-                waited=self._site.clock.age(self.delivery.stored_at),
                 continues=request.streaming and self._continues(request),
             )
             end = await self._answered(request)
@@ -125,7 +124,7 @@ class AgentTask:
             settled = Settled.elsewhere(moved)
         finally:
             self._clean_up()
-        if settled is Settled.DONE and self._site.told is None:
+        if settled is Settled.DONE:
             await self._release(request)
         return settled
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from penguiflow.durable.log import Backlog, LogUnavailable
+from penguiflow_nats.errors import NatsError
 from penguiflow_nats.puller import Puller
 
 
@@ -21,3 +23,10 @@ class JetStreamConsumption:
 
     async def stop(self) -> None:
         await self._puller.stop()
+
+    async def backlog(self) -> Backlog:
+        try:
+            info = await self._puller.consumer_info()
+        except NatsError as problem:
+            raise LogUnavailable(str(problem)) from problem
+        return Backlog(info.num_pending, info.num_ack_pending)

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from penguiflow.durable.log import (
-    INLINE_BYTES,
     AlreadyCommitted,
     ConsumerSpec,
     Consumption,
@@ -19,7 +18,6 @@ from penguiflow.durable.log import (
     LogError,
     LogFull,
     LogUnavailable,
-    Objects,
     Pattern,
     Position,
     Stored,
@@ -38,11 +36,10 @@ from penguiflow_nats.errors import (
     NotConnected,
     OutcomeUnknown,
     PayloadTooLarge,
+    TooManyResults,
 )
 from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
-from penguiflow_nats.log_objects import JetStreamObjects
-from penguiflow_nats.log_reading import read_newest
 from penguiflow_nats.persist import persist
 from penguiflow_nats.provisioning import Provision, Provisioner, provision_consumer
 from penguiflow_nats.puller import ConsumerGone, Puller
@@ -65,8 +62,8 @@ _ADMIT_SHARE = 0.8
 """Share of the log that submissions may fill."""
 _ROOM_VALID = 0.5
 """Seconds for which a look at the log's room is good."""
-_FENCES = 2048
-"""Bytes that the subject and the fences, which repeat a subject, take of a message at most."""
+_MANY = 512
+"""Subjects asked for in one request, when there are too many for a filter."""
 _ASK_AGAIN = (error_codes.WRONG_LAST_SEQUENCE_UNKNOWN, error_codes.UNAVAILABLE)
 
 
@@ -76,25 +73,13 @@ class JetStreamLog:
     It does not own the connection.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        tenant: str = "default",
-        flow: str,
-        storage: Storage | None = None,
-    ) -> None:
+    def __init__(self, connection: Connection, *, tenant: str = "default", flow: str) -> None:
         self.tenant = tenant
         self.system = "nats"
         self.flow = flow
         self.names = Names(tenant, flow)
         self.connection = connection
         self.jetstream = JetStream(connection)
-        self.creates_bucket: bool = True
-        """Whether the object bucket is made when it is first needed."""
-        bucket, creates = self.names.objects_bucket, lambda: self.creates_bucket
-        self.objects: Objects = JetStreamObjects(connection, bucket, storage, may_create=creates)
-        self._inline_bytes = INLINE_BYTES
         self._clock = ServerClock(connection, self.names.log_stream)
         self.provision: Provision = "apply"
         self._admitted = -_ROOM_VALID
@@ -118,22 +103,14 @@ class JetStreamLog:
             TopologyMissing: there is none, and it is not to be created here.
             NatsError: the server cannot be asked.
         """
-        log = cls(connection, tenant=tenant, flow=flow, storage=storage)
+        log = cls(connection, tenant=tenant, flow=flow)
         log.provision = provision
-        log.creates_bucket = provision == "apply"
         wanted = wanted_by_clients(log.names, storage)
         await Provisioner(log.jetstream, log.names, wanted).provision(provision)
         await log.synchronise()
         return log
 
     # Writing
-
-    @property
-    def inline_bytes(self) -> int:
-        link = self.connection.link
-        if link is not None:  # a server may allow another size after a restart
-            self._inline_bytes = min(INLINE_BYTES, link.client.max_payload - _FENCES)
-        return self._inline_bytes
 
     async def append(
         self,
@@ -154,11 +131,11 @@ class JetStreamLog:
                 return (await self.jetstream.append(subject, data, sent)).seq
             except ApiError as error:
                 if error.err_code not in _ASK_AGAIN:
-                    refused = refusal_of(error, expects_absence=absent is not None)
-                    if isinstance(refused, LogFull) and await self.get(key) is not None:
+                    refusal = refusal_of(error, expects_absence=absent is not None)
+                    if isinstance(refusal, LogFull) and await self.get(key) is not None:
                         # A replicated stream that is full says so even when the key is taken.
-                        refused = AlreadyCommitted(str(error))
-                    raise refused from error
+                        refusal = AlreadyCommitted(str(error))
+                    raise refusal from error
                 problem: NatsError = error
             except (OutcomeUnknown, NoResponders) as error:
                 problem = error
@@ -248,9 +225,24 @@ class JetStreamLog:
         filters = self.names.filters(patterns)
         if not filters:
             return []
-        stream = self.names.log_stream
-        found = await self._persist(lambda: read_newest(self.jetstream, stream, filters))
+        found = await self._persist(lambda: self._read(filters))
         return sorted((self._stored(m) for m in found), key=lambda entry: entry.sequence)
+
+    async def _read(self, filters: list[str]) -> list[StoredMessage]:
+        stream = self.names.log_stream
+        try:
+            return await self.jetstream.direct_get_many(stream, filters)
+        except TooManyResults:
+            pass
+        subjects: list[str] = []
+        for subject in filters:
+            info = await self.jetstream.stream_info(stream, subjects_filter=subject)
+            subjects.extend(info.state.subjects or ())
+        found: list[StoredMessage] = []
+        for start in range(0, len(subjects), _MANY):
+            part = subjects[start : start + _MANY]
+            found.extend(await self.jetstream.direct_get_many(stream, part))
+        return found
 
     async def scan(self, after: int, limit: int) -> list[Stored]:
         """The next entries of all traces behind a sequence, in order, at most `limit`."""

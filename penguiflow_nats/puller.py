@@ -12,6 +12,7 @@ from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError, NatsError, PermissionDenied
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.stream_message import StreamMessage
+from penguiflow_nats.stream_types import ConsumerInfo
 from penguiflow_nats.subscription import Subscription
 
 logger = logging.getLogger("penguiflow.nats")
@@ -157,6 +158,10 @@ class Puller:
     def statistics(self) -> PullStatistics:
         """A snapshot of the counters."""
         return PullStatistics(self._pulls, self._delivered, self._handed_back, self._renewed)
+
+    async def consumer_info(self) -> ConsumerInfo:
+        """Describe the consumer. Raises `NatsError` as every request does."""
+        return await self._jetstream.consumer_info(self.stream, self.consumer)
 
     def start(self) -> None:
         """Begin to pull. Without a connection it begins as soon as there is one."""

@@ -15,6 +15,7 @@ from census_models import PackageMetrics
 from census_names import AGENT, SKILL, TENANT
 from census_summary import report_on, summary_words
 
+from penguiflow.telemetry import from_environment
 from penguiflow.types import Message
 from penguiflow_nats.agent import Agent
 from penguiflow_nats.agent_skills import AgentContext, Result, Skill
@@ -39,7 +40,12 @@ def _ready(replica: Agent) -> None:
 def main() -> int:
     """Serve until SIGTERM or SIGINT."""
     server = os.environ.get("PENGUIFLOW_NATS_URL", "nats://127.0.0.1:4222")
-    return asyncio.run(run_agent(agent, server, tenant=TENANT, ready=_ready))
+    return asyncio.run(_serve(server))
+
+
+async def _serve(server: str) -> int:
+    async with from_environment("census-agent") as telemetry:
+        return await run_agent(agent, server, tenant=TENANT, telemetry=telemetry, ready=_ready)
 
 
 if __name__ == "__main__":

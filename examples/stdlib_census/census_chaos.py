@@ -48,7 +48,7 @@ class Chaos:
         self,
         plan: list[Kill],
         processes: Processes,
-        server: EmbeddedServer,
+        server: EmbeddedServer | None,
         *,
         seed: int,
         say: Callable[[str], None],
@@ -84,7 +84,7 @@ class Chaos:
             self._moved.set()
 
     async def _carry_out(self, kill: Kill) -> None:
-        if kill.server:
+        if kill.server and self._server is not None:
             await self._server.kill()
             self._say("killed the server")
         if kill.worker and self._processes.running:
@@ -92,7 +92,7 @@ class Chaos:
             pid = victim.pid
             new = await self._processes.replace(victim)
             self._say(f"killed {victim.name} (pid {pid}) with SIGKILL, started {new.name}")
-        if kill.server:
+        if kill.server and self._server is not None:
             await asyncio.sleep(self._chooser.uniform(*DOWN))
             await self._server.start()
             self._say("started the server again, on its old port and store")

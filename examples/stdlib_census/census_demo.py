@@ -24,6 +24,7 @@ from census_sources import census_root, discover_packages
 
 from penguiflow.durable.log import LogError
 from penguiflow.flow import PenguiFlow
+from penguiflow.telemetry import from_environment
 from penguiflow_nats import runtime
 from penguiflow_nats.errors import NatsError
 from penguiflow_nats.log import JetStreamLog
@@ -63,10 +64,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=True,
         help="kill a worker with SIGKILL in the middle (default: do)",
     )
+    add(
+        "--join",
+        metavar="URL",
+        help="start nothing: use this server, and the workers and the agent that are there",
+    )
     add("--seed", type=int, default=1, metavar="N", help="decides who is killed and when")
     add("--chaos", type=_count, metavar="N", help="kill N workers on the way")
     add("--server-kills", type=_count, default=0, metavar="N", help="and the server N times")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.join:
+        options.workers, options.kill, options.chaos, options.server_kills = 0, False, None, 0
+    return options
 
 
 def _count(text: str) -> int:
@@ -99,16 +108,17 @@ async def _run(flow: PenguiFlow, options: argparse.Namespace) -> int:
         msg = f"there is no Python file below {census_root()}"
         raise FileNotFoundError(msg)
     files = sum(len(package.files) for package in packages)
+    starting = f"Starting a nats-server, {options.workers} workers and an agent ..."
     print(
         f"Census of the Python {platform.python_version()} standard library: {files} files in "
-        f"{len(packages)} packages.\nStarting a nats-server, {options.workers} workers and an "
-        "agent ...",
+        f"{len(packages)} packages.\n{f'Joining {options.join} ...' if options.join else starting}",
         flush=True,
     )
     async with (
-        _server() as server,
-        runtime.client(flow, server.url, tenant=TENANT) as client,
-        Processes(server.url, workers=options.workers) as processes,
+        from_environment("census-client") as telemetry,
+        _server(options.join) as (url, server),
+        runtime.client(flow, url, tenant=TENANT, telemetry=telemetry) as client,
+        Processes(url, workers=options.workers, agent=server is not None) as processes,
     ):
         display = Display()
         chaos = Chaos(_plan(options), processes, server, seed=options.seed, say=display.say)
@@ -135,12 +145,16 @@ async def _run(flow: PenguiFlow, options: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def _server() -> AsyncIterator[EmbeddedServer]:
-    """A server whose files are gone at the end, also when its start is interrupted."""
+async def _server(url: str | None) -> AsyncIterator[tuple[str, EmbeddedServer | None]]:
+    """A server whose files are gone at the end, also when its start is interrupted; or the one
+    that is there."""
+    if url is not None:
+        yield url, None
+        return
     server = EmbeddedServer(config=SERVER)
     try:
         await server.start()
-        yield server
+        yield server.url, server
     finally:
         await server.stop()
 

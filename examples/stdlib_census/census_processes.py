@@ -22,10 +22,12 @@ WORKER = [
 class Processes:
     """The agent and the workers; all of them are gone when the block ends."""
 
-    def __init__(self, url: str, *, workers: int) -> None:
+    def __init__(self, url: str, *, workers: int, agent: bool = True) -> None:
         self._environment = {**os.environ, "PENGUIFLOW_NATS_URL": url}
         self._count = workers
-        self._agent = Child("agent", [str(HERE / "census_agent.py")], self._environment)
+        self._agents = (
+            [Child("agent", [str(HERE / "census_agent.py")], self._environment)] if agent else []
+        )
         self.workers: list[Child] = []
         """Every worker that was ever started."""
         self.killed = 0
@@ -34,10 +36,11 @@ class Processes:
     async def __aenter__(self) -> Processes:
         """Start all of them and wait until they are ready."""
         try:
-            self._agent.start()
+            for each in self._agents:
+                each.start()
             for _ in range(self._count):
                 self._start_worker()
-            await asyncio.gather(*(child.ready() for child in (self._agent, *self.workers)))
+            await asyncio.gather(*(child.ready() for child in (*self._agents, *self.workers)))
         except BaseException:
             await self.stop(limit=0)
             raise
@@ -67,13 +70,14 @@ class Processes:
 
     def check(self) -> None:
         """Raises `ProcessFailed` when one has ended that nobody killed, so that nobody waits."""
-        if not self._agent.is_running:
-            raise ProcessFailed(self._agent.describe("it ended"))
+        for agent in self._agents:
+            if not agent.is_running:
+                raise ProcessFailed(agent.describe("it ended"))
         if len(self.workers) - len(self.running) > self.killed:
             ended = next(c for c in reversed(self.workers) if not c.is_running and not c.is_killed)
             raise ProcessFailed(ended.describe("it ended"))
 
     async def stop(self, *, limit: float = STOP_LIMIT) -> None:
         """Stop all, within the limit; with none at once. Idempotent."""
-        children = (self._agent, *self.workers)
+        children = (*self._agents, *self.workers)
         await asyncio.gather(*(child.stop(limit=limit) for child in children))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -100,10 +100,6 @@ class Pattern:
     input: str | None = None
 
 
-INLINE_BYTES: Final = 512 * 1024
-"""Bytes beyond which data goes into objects, also where a message would carry it."""
-
-
 class LogError(Exception):
     """Base of what an append or a read can answer."""
 
@@ -177,6 +173,15 @@ class ConsumerSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+class Backlog(NamedTuple):
+    """Entries of one consumer that are not settled."""
+
+    pending: int
+    """In nobody's hands."""
+    in_hand: int
+    """In the hands of some worker, or waiting for another try."""
+
+
 class Consumption(Protocol):
     """A running pull of one consumer: at most `window` entries asked for or in hand."""
 
@@ -189,49 +194,19 @@ class Consumption(Protocol):
     async def stop(self) -> None:
         """Stop asking, hand back what arrives from now on. Idempotent."""
 
+    async def backlog(self) -> Backlog:
+        """What the consumer, shared by all workers, has to do.
+
+        Raises:
+            LogUnavailable: the log does not answer.
+        """
+
 
 class Subscription(Protocol):
     """A live subscription to broadcasts."""
 
     async def unsubscribe(self) -> None:
         """Idempotent."""
-
-
-class Objects(Protocol):
-    """Where values lie that are too large for an entry: by name, each written once with a content
-    that its name tells. One store for all flows of a tenant."""
-
-    async def put(self, name: str, data: bytes) -> None:
-        """Keep an object; it is there for every reader when this returns.
-
-        It is kept for at least as long as an entry of the log can be, from now on, unless
-        `remove_strays` takes it. An object that is there already is taken for the same.
-
-        Raises:
-            LogFull: no room; nothing was kept.
-            LogUnavailable: the outcome stayed unknown; repeat it.
-        """
-
-    async def get(self, name: str) -> bytes | None:
-        """The object; None when it is gone or damaged.
-
-        Raises:
-            LogUnavailable: no answer.
-        """
-
-    async def remove_strays(self, is_wanted: Callable[[str], bool], *, before: float) -> int:
-        """Remove objects that nobody wants.
-
-        Args:
-            is_wanted: Whether the object of this name stays.
-            before: Only what was last put before, by the log's clock.
-
-        Returns:
-            How many went.
-
-        Raises:
-            LogError: no answer.
-        """
 
 
 class Log(Protocol):
@@ -245,11 +220,6 @@ class Log(Protocol):
     flow: str
     system: str
     """What keeps it, as OpenTelemetry's `messaging.system` names it."""
-    objects: Objects
-
-    @property
-    def inline_bytes(self) -> int:
-        """Bytes of data that an entry takes for certain; what is larger goes into objects."""
 
     async def append(
         self,

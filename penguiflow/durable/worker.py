@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Self
 
 from penguiflow.clock import SYSTEM_CLOCK, Clock
+from penguiflow.durable.backlog import watch_backlogs
 from penguiflow.durable.cancel import CANCEL_TOPIC, announced
 from penguiflow.durable.check import check_durable
-from penguiflow.durable.claims import Claims
 from penguiflow.durable.codec import TypeMap, ValueCodec
 from penguiflow.durable.commit import Commit
 from penguiflow.durable.dead_letters import DeadLetters
-from penguiflow.durable.envelope import MAX_VALUE_BYTES, decode
+from penguiflow.durable.envelope import decode
 from penguiflow.durable.host import DurableHost
 from penguiflow.durable.join import DurableJoin
 from penguiflow.durable.join_timeout import JoinTimeout
@@ -33,7 +33,7 @@ from penguiflow.flow import PenguiFlow
 from penguiflow.join import Join
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
-from penguiflow.telemetry.instrument import FlowPlace, Instrument
+from penguiflow.telemetry.instrument import FlowInstrument, FlowPlace, Instrument
 
 DEFAULT_MAX_DELIVERIES = 20
 """Deliveries of one input without an end, after which it is taken for poison."""
@@ -57,7 +57,6 @@ class DurableWorker:
         lease: Seconds after which an input of a dead worker is delivered to another one.
         max_deliveries: Deaths of workers over one input after which it is buried.
         newer_delay: Seconds for which an entry of a newer version is left to newer workers.
-        max_value_bytes: Bytes that one packed value may have; a result beyond fails its node.
         on_gone: Called with (node, reason) when a consumer was deleted by somebody else.
         telemetry: Observes what is done here; by default what the flow was given.
 
@@ -78,7 +77,6 @@ class DurableWorker:
         lease: float = 15.0,
         max_deliveries: int = DEFAULT_MAX_DELIVERIES,
         newer_delay: float = 30.0,
-        max_value_bytes: int = MAX_VALUE_BYTES,
         worker_id: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
         on_gone: Callable[[str, str], None] | None = None,
@@ -94,16 +92,20 @@ class DurableWorker:
         self._concurrency = concurrency
         self._on_gone = on_gone
         self._limits = (max_deliveries, newer_delay)
-        self._codec = ValueCodec(TypeMap.of_flow(flow.graph, registry), max_bytes=max_value_bytes)
-        self._claims = Claims(log, clock=clock)
+        self._codec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
         self._dead_letters = dead_letters
         telemetry = telemetry or flow.telemetry
-        place = FlowPlace(flow=log.flow, instance=self.id, tenant=log.tenant, system=log.system)
-        self._probe = None if telemetry is None else telemetry.flow(place)
+        self._probe = _probe(telemetry, log, self.id)
         self._commit = Commit(
-            log, self.topology, self._codec, dead_letters, worker=self.id, clock=clock,
-            emits_errors=flow.emits_errors, claims=self._claims, probe=self._probe,
-        )  # fmt: skip
+            log,
+            self.topology,
+            self._codec,
+            dead_letters,
+            worker=self.id,
+            emits_errors=flow.emits_errors,
+            clock=clock,
+            probe=self._probe,
+        )
         self.host: DurableHost = DurableHost(
             log, self.topology, self._commit, events=self._events(flow), registry=registry,
             clock=clock, instrument=self._probe,
@@ -115,6 +117,7 @@ class DurableWorker:
         )
         self.lanes: list[Lane] = [self._lane(node) for node in _chosen(flow, nodes)]
         self._heart: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._cancels: Subscription | None = None
 
     def _events(self, flow: PenguiFlow) -> Callable[[DurableHost], Events]:
@@ -129,6 +132,7 @@ class DurableWorker:
                 store_fails_open=False,
             )
             sink.tenant = self.log.tenant
+            sink.instrument = self._probe
             return sink
 
         return events
@@ -147,8 +151,8 @@ class DurableWorker:
                 dead_letters=self._dead_letters, worker=self.id,
             )  # fmt: skip
         return DurableJoin(
-            node, join, self.topology, self._codec, self.log, claims=self._claims, worker=self.id,
-            clock=self._clock, probe=self._probe, timeout=timeout,
+            node, join, self.topology, self._codec, self.log, worker=self.id, probe=self._probe,
+            timeout=timeout,
         )  # fmt: skip
 
     def _lane(self, node: Node) -> Lane:
@@ -158,7 +162,6 @@ class DurableWorker:
             self.host,
             codec=self._codec,
             commit=self._commit,
-            claims=self._claims,
             dead_letters=self._dead_letters,
             worker_id=self.id,
             max_deliveries=max_deliveries,
@@ -191,6 +194,9 @@ class DurableWorker:
             )
         await self._timers.start(self._gone(TIMERS))
         self._heart = asyncio.create_task(self._beat(), name="penguiflow:heartbeat")
+        if self._probe is not None:
+            watch = watch_backlogs(self.lanes, self._probe, self._clock)
+            self._watch = asyncio.create_task(watch, name="penguiflow:backlog")
 
     def _gone(self, name: str) -> Callable[[str], None]:
         def gone(reason: str) -> None:
@@ -215,9 +221,10 @@ class DurableWorker:
         for lane in self.lanes:
             if lane.consumption is not None:
                 await lane.consumption.stop()
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
+        for task in (self._heart, self._watch):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._cancels is not None:
             await self._cancels.unsubscribe()
         await self.host.cancel_external_tasks()
@@ -251,6 +258,19 @@ class DurableWorker:
             marker = await self.log.get(cancel_key(trace_token(trace_id)))
             if marker is not None:
                 self.cancel_here(trace_id, decode(marker.data).traceparent)
+
+
+def _probe(telemetry: Instrument | None, log: Log, worker_id: str) -> FlowInstrument | None:
+    if telemetry is None:
+        return None
+    place = FlowPlace(
+        flow=log.flow,
+        instance=worker_id,
+        tenant=log.tenant,
+        system=log.system,
+        now=log.server_time,
+    )
+    return telemetry.flow(place)
 
 
 def _chosen(flow: PenguiFlow, names: Sequence[str] | None) -> list[Node]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from penguiflow.clock import Clock
-from penguiflow.durable.log import ConsumerSpec, LogError, Stored
+from penguiflow.durable.log import Backlog, ConsumerSpec, LogError, Stored
 from penguiflow.memory.consumption import MemoryConsumption, MemoryDelivery
 from penguiflow.memory.ledger import Ledger
 from penguiflow.memory.loop import Alarm
@@ -80,6 +80,9 @@ class MemoryConsumer:
 
     def renew(self, sequence: int) -> None:
         self.ledger.renew(sequence, self._clock.monotonic())
+
+    def backlog(self) -> Backlog:
+        return Backlog(self.ledger.num_waiting, self.ledger.num_ack_pending)
 
     def wake(self) -> None:
         """Hand out in a later turn of the loop, never inside the call that made it possible."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from penguiflow.durable.log import LogDelivery, LogUnavailable, Stored
+from penguiflow.durable.log import Backlog, LogDelivery, LogUnavailable, Stored
 from penguiflow.memory.loop import turn
 
 
@@ -39,6 +39,8 @@ class Owner(Protocol):
     def wake(self) -> None: ...
 
     def leave(self, consumption: MemoryConsumption) -> None: ...
+
+    def backlog(self) -> Backlog: ...
 
 
 class MemoryDelivery:
@@ -118,6 +120,11 @@ class MemoryConsumption:
     async def stop(self) -> None:
         self.end()
         await turn()
+
+    async def backlog(self) -> Backlog:
+        self.line.check()
+        await turn()
+        return self._owner.backlog()
 
     def end(self) -> None:
         """Stop without waiting. A worker that dies ends so, and hands nothing back."""

@@ -31,10 +31,8 @@ from penguiflow.state.protocols import (
     SupportsPlannerState,
     SupportsRetention,
     SupportsSteering,
-    SupportsSweep,
     SupportsTasks,
     SupportsTenantHistory,
-    SupportsTraceEnds,
     SupportsTrajectories,
 )
 
@@ -74,10 +72,8 @@ __all__ = [
     "SupportsPlannerState",
     "SupportsRetention",
     "SupportsSteering",
-    "SupportsSweep",
     "SupportsTasks",
     "SupportsTenantHistory",
-    "SupportsTraceEnds",
     "SupportsTrajectories",
     "TaskContextSnapshot",
     "TaskState",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 
 from penguiflow.telemetry import conventions as c
+from penguiflow.telemetry.addresses import address
 from penguiflow.telemetry.attempt import Attempt, Part
 from penguiflow.telemetry.outcomes import of_call
 from penguiflow.telemetry.tracer import ambient
@@ -32,7 +32,7 @@ class CallSpans:
         self._part = part
 
     def begin(self, request: RemoteCallRequest, *, streaming: bool) -> Any:
-        system, agent = _address(request.agent_url)
+        system, agent = address(request.agent_url)
         method = f"{agent}/{request.skill}"
         attributes = {
             c.RPC_SYSTEM: system,
@@ -77,19 +77,6 @@ class CallSpans:
             call.fail(kind)
             call.span.add_event(c.EXCEPTION, self._part.redaction.exception(error))
         call.end(outcome)
-
-
-def _address(agent_url: str) -> tuple[str, str]:
-    """(system, agent) of an address, without its credentials, its port and its query."""
-    try:
-        parts = urlsplit(agent_url)
-        host = parts.hostname or ""
-    except ValueError:
-        return "unknown", "unknown"
-    path = parts.path.strip("/")
-    if parts.scheme == "nats":  # nats://agent or nats://tenant/agent
-        return "nats", path or host
-    return parts.scheme or "unknown", f"{host}/{path}" if path else host
 
 
 __all__ = ["CallSpans"]

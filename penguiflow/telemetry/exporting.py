@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -11,12 +12,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry import trace
 
-from penguiflow.telemetry.provider import new_provider
+from penguiflow.telemetry.metric_provider import (
+    new_meter_provider,
+    otlp_reader,
+    prometheus_reader,
+    wanted_readers,
+)
+from penguiflow.telemetry.metrics import Metrics
+from penguiflow.telemetry.provider import is_wanted, new_provider, new_resource
 from penguiflow.telemetry.redaction import Redact
 from penguiflow.telemetry.together import Instruments
 from penguiflow.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.sdk.trace.sampling import Sampler
 
@@ -97,12 +106,16 @@ def setup(
     trust_parent_sampling: bool | None = None,
     redact: Redact | None = None,
     set_global: bool = False,
+    metrics: bool | None = None,
+    prometheus_port: int | None = None,
+    by_tenant: bool = False,
 ) -> Telemetry:
-    """Make spans and export them: a provider of our own with a batch processor.
+    """Make spans and metrics and export them, with providers of our own.
 
     Everything that is not given here comes from the standard variables, such as
     `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`,
-    `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_BSP_MAX_QUEUE_SIZE`.
+    `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_MAX_QUEUE_SIZE` and `OTEL_METRICS_EXPORTER`.
+    `OTEL_TRACES_EXPORTER=none` makes no spans.
 
     Args:
         service_name: `service.name` of the resource, whatever the variables say.
@@ -111,27 +124,59 @@ def setup(
         exporter: Takes the spans; by default OTLP over HTTP.
         sampler: Decides which traces are kept; by default what the variables say, else all.
         join_ambient, trust_parent_sampling, redact: As of `Tracing`.
-        set_global: Whether to make the provider the global one, for the spans of other libraries.
+        set_global: Whether other libraries' spans are made by this provider, too.
+        metrics: Whether to export metrics by OTLP; by default what `OTEL_METRICS_EXPORTER` says,
+            else only where there is an `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`.
+        prometheus_port: Serve the metrics to Prometheus on this port of localhost.
+        by_tenant: Whether metrics have the tenant as an attribute.
 
     Raises:
         TelemetryMissing: the extra `otel` is not installed.
+        OSError: the port is taken.
     """
-    provider = new_provider(
-        service_name,
-        default_service_name=default_service_name,
-        attributes=attributes,
-        exporter=exporter,
-        sampler=sampler,
-    )
-    if set_global:
-        trace.set_tracer_provider(provider)
-    tracing = Tracing(
-        provider,
-        join_ambient=join_ambient,
-        trust_parent_sampling=trust_parent_sampling,
-        redact=redact,
-    )
-    return Telemetry(tracing, closing=(provider.shutdown,))
+    resource = new_resource(service_name, default_service_name, attributes)
+    parts: list[Instrument] = []
+    closing: list[Callable[[], object]] = []
+    if exporter is not None or os.environ.get("OTEL_TRACES_EXPORTER", "").strip() != "none":
+        provider = new_provider(resource, exporter=exporter, sampler=sampler)
+        if set_global:
+            trace.set_tracer_provider(provider)
+        tracing = Tracing(
+            provider,
+            join_ambient=join_ambient,
+            trust_parent_sampling=trust_parent_sampling,
+            redact=redact,
+        )
+        parts.append(tracing)
+        closing.append(provider.shutdown)
+    readers = _readers(metrics, prometheus_port)
+    if readers:
+        meters = new_meter_provider(readers, resource)
+        parts.append(Metrics(meters, by_tenant=by_tenant))
+        closing.append(meters.shutdown)
+    return Telemetry(*parts, closing=tuple(closing))
 
 
-__all__ = ["SHUTDOWN_LIMIT", "Telemetry", "setup"]
+def from_environment(default_service_name: str = "penguiflow") -> Telemetry:
+    """What the `OTEL_*` variables ask for; where they ask for nothing, nothing is observed.
+
+    Raises:
+        TelemetryMissing: they ask for what is not installed.
+    """
+    if is_wanted() or wanted_readers():
+        return setup(default_service_name=default_service_name)
+    return Telemetry()
+
+
+def _readers(metrics: bool | None, port: int | None) -> list[MetricReader]:
+    """What reads the metrics, by what was asked for here and by the variables."""
+    named = wanted_readers()
+    readers = []
+    if metrics or (metrics is None and "otlp" in named):
+        readers.append(otlp_reader())
+    if port is not None or (metrics is None and "prometheus" in named):
+        readers.append(prometheus_reader(port))
+    return readers
+
+
+__all__ = ["SHUTDOWN_LIMIT", "Telemetry", "from_environment", "setup"]

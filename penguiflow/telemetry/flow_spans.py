@@ -206,6 +206,14 @@ class FlowSpans:
             if run is not None and run.recording:
                 cast("Attempt", run).span.add_link(context)
 
+    # Only metrics have these
+
+    def backlog(self, node: str, pending: int, in_hand: int) -> None:
+        """No span."""
+
+    def stored(self, seconds: float, error: BaseException | None) -> None:
+        """No span: events are many, and their store has its own."""
+
 
 def _carrying(envelope: Envelope, attempt: Attempt) -> Envelope:
     """The envelope with the context of this span."""

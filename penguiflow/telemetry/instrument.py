@@ -49,6 +49,8 @@ class FlowPlace:
     tenant: str | None = None
     system: str | None = None
     """What carries its messages, such as "nats"; None for a flow that runs in this process."""
+    now: Callable[[], float] | None = None
+    """The log's time, seconds since the epoch."""
 
 
 class Instrument(Protocol):
@@ -93,6 +95,12 @@ class FlowInstrument(Protocol):
 
     def cancelled_by(self, spans: Iterable[Span], traceparent: str | None) -> None:
         """These runs are about to be cancelled; by which cancel, if it is known."""
+
+    def backlog(self, node: str, pending: int, in_hand: int) -> None:
+        """Inputs of a hosted node that are not settled: in nobody's hands, in some worker's."""
+
+    def stored(self, seconds: float, error: BaseException | None) -> None:
+        """The state store took an event, or failed to."""
 
 
 class NodeInstrument(Protocol):

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.sdk.trace.sampling import Sampler
 
+_EXPORT_EVERY = 200.0
+"""Instead of the SDK's 5,000: the spans of the last seconds before a kill are those that somebody
+will look for, and whatever they published would have no parent."""
 _GROUP = "opentelemetry_traces_exporter"
 _EXPORTERS = {"otlp": "otlp_proto_http"}
 
@@ -23,8 +26,9 @@ class TelemetryMissing(RuntimeError):
     """Something that exports spans is not installed; the message says what."""
 
 
-def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
+def is_wanted(environment: Mapping[str, str] | None = None) -> bool:
     """Whether the variables ask for spans: they name an endpoint or an exporter."""
+    environment = os.environ if environment is None else environment
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     named = environment.get("OTEL_TRACES_EXPORTER", "").strip()
@@ -35,40 +39,48 @@ def is_wanted(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def new_provider(
-    service_name: str | None,
+    resource: Resource,
     *,
-    default_service_name: str,
-    attributes: Mapping[str, Any] | None,
     exporter: SpanExporter | None,
     sampler: Sampler | None,
 ) -> TracerProvider:
     """A provider for this process; made after a fork, not before.
 
     Raises:
-        TelemetryMissing: the extra `otel`, or an exporter that was asked for, is not installed.
+        TelemetryMissing: an exporter that was asked for is not installed.
     """
-    try:
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError as error:
-        msg = "the OpenTelemetry SDK is not installed: pip install 'penguiflow[otel]'"
-        raise TelemetryMissing(msg) from error
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
     provider = TracerProvider(
         sampler=sampler,
-        resource=_resource(service_name, default_service_name, attributes),
+        resource=resource,
         shutdown_on_exit=False,  # it would wait for a collector that does not answer
     )
     exporters = [exporter] if exporter is not None else [_exporter(n) for n in _named()]
     for each in exporters:
-        provider.add_span_processor(BatchSpanProcessor(each))
+        provider.add_span_processor(BatchSpanProcessor(each, schedule_delay_millis=_delay()))
     return provider
 
 
-def _resource(
+def _delay() -> float:
+    """Milliseconds between two exports: what a worker that is killed takes with it."""
+    return float(os.environ.get("OTEL_BSP_SCHEDULE_DELAY", "") or _EXPORT_EVERY)
+
+
+def new_resource(
     service_name: str | None, default: str, attributes: Mapping[str, Any] | None
 ) -> Resource:
-    """What tells this process from others. What the variables say wins over our defaults."""
-    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    """What tells this process from others. What the variables say wins over our defaults.
+
+    Raises:
+        TelemetryMissing: the extra `otel` is not installed.
+    """
+    try:
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    except ImportError as error:
+        msg = "the OpenTelemetry SDK is not installed: pip install 'penguiflow[otel]'"
+        raise TelemetryMissing(msg) from error
 
     own: dict[str, Any] = {
         "service.name": default,
@@ -116,4 +128,4 @@ def _no_exporter(name: str, full: str) -> TelemetryMissing:
     )
 
 
-__all__ = ["TelemetryMissing", "is_wanted", "new_provider"]
+__all__ = ["TelemetryMissing", "is_wanted", "new_provider", "new_resource"]

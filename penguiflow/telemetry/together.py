@@ -115,6 +115,14 @@ class _Flow(_Parts[FlowInstrument]):
         for part, each in zip(self._parts, own, strict=False):
             part.cancelled_by(each, traceparent)
 
+    def backlog(self, node: str, pending: int, in_hand: int) -> None:
+        for part in self._parts:
+            part.backlog(node, pending, in_hand)
+
+    def stored(self, seconds: float, error: BaseException | None) -> None:
+        for part in self._parts:
+            part.stored(seconds, error)
+
 
 def _nothing(traceparent: str | None, span: Span) -> None:
     """Nobody is above."""

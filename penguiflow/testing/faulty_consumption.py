@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from penguiflow.durable.log import Consumption, LogDelivery, Stored
+from penguiflow.durable.log import Backlog, Consumption, LogDelivery, Stored
 from penguiflow.testing.bad_line import BadLine, Fault
 
 
@@ -72,6 +72,11 @@ class FaultyConsumption:
     def pause(self) -> None:
         if self._consumption is not None:
             self._consumption.pause()
+
+    async def backlog(self) -> Backlog:
+        if self._consumption is None:
+            return Backlog(0, 0)
+        return await self._consumption.backlog()
 
     async def stop(self) -> None:
         self._is_stopped = True

@@ -12,6 +12,7 @@ from penguiflow.cli.errors import CommandError
 from penguiflow.cli.options import option
 from penguiflow.cli.output import tell
 from penguiflow.telemetry import Instrument, Telemetry, TelemetryMissing, Tracing, setup
+from penguiflow.telemetry.metric_provider import wanted_readers
 from penguiflow.telemetry.provider import is_wanted
 
 _CHOICES = ("auto", "on", "off")
@@ -26,7 +27,7 @@ def choice(text: str) -> str:
 
 
 def add_telemetry(parser: ArgumentParser) -> None:
-    """Whether spans are made, and exported."""
+    """Whether spans and metrics are made, and exported."""
     option(
         parser,
         "--telemetry",
@@ -34,8 +35,8 @@ def add_telemetry(parser: ArgumentParser) -> None:
         type=choice,
         default="auto",
         metavar="WHEN",
-        help="export traces: on, off, or auto, which does when the OTEL_* variables name an "
-        "endpoint or an exporter, or when OpenTelemetry is set up already",
+        help="export traces and metrics: on, off, or auto, which does when the OTEL_* variables "
+        "name an endpoint or an exporter, or when OpenTelemetry is set up already",
     )
 
 
@@ -52,7 +53,7 @@ async def observed(args: Namespace, service: str) -> AsyncIterator[Instrument | 
     if not isinstance(get_tracer_provider(), ProxyTracerProvider):
         yield Tracing()  # whoever set the provider exports its spans
         return
-    if args.telemetry == "auto" and not is_wanted():
+    if args.telemetry == "auto" and not (is_wanted() or wanted_readers()):
         yield None
         return
     telemetry = _new(args, service)

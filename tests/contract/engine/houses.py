@@ -32,9 +32,7 @@ class House(Protocol):
 
     async def worker(self, flow: PenguiFlow, **options: Any) -> DurableWorker: ...
 
-    async def client(
-        self, flow: PenguiFlow, tenant: str = "default", **options: Any
-    ) -> DurableClient: ...
+    async def client(self, flow: PenguiFlow, tenant: str = "default") -> DurableClient: ...
 
     async def kill(self, worker: DurableWorker) -> None: ...
 
@@ -56,14 +54,11 @@ class _House:
     async def letters(self, flow: PenguiFlow, tenant: str = "default") -> Any:
         raise NotImplementedError
 
-    async def worker(
-        self, flow: PenguiFlow, *, tenant: str = "default", start: bool = True, **options: Any
-    ) -> Any:
+    async def worker(self, flow: PenguiFlow, *, tenant: str = "default", **options: Any) -> Any:
         options.setdefault("lease", LEASE)
         log = await self.log(flow, tenant)
         worker = DurableWorker(flow, log, await self.letters(flow, tenant), **options)
-        if start:
-            await worker.start()
+        await worker.start()
         self._stack.push_async_callback(self._stop, worker)
         return worker
 
@@ -71,10 +66,8 @@ class _House:
         if id(worker) not in self._killed:
             await worker.stop(drain=2)
 
-    async def client(
-        self, flow: PenguiFlow, tenant: str = "default", **options: Any
-    ) -> DurableClient:
-        client = DurableClient(flow, await self.log(flow, tenant), **options)
+    async def client(self, flow: PenguiFlow, tenant: str = "default") -> DurableClient:
+        client = DurableClient(flow, await self.log(flow, tenant))
         return await self._stack.enter_async_context(client)
 
     async def close(self) -> None:

@@ -1,0 +1,21 @@
+"""The address of an agent, as far as telemetry may show it. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def address(agent_url: str) -> tuple[str, str]:
+    """(system, agent) of an address, without its credentials, its port and its query."""
+    try:
+        parts = urlsplit(agent_url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "unknown", "unknown"
+    path = parts.path.strip("/")
+    if parts.scheme == "nats":  # nats://agent or nats://tenant/agent
+        return "nats", path or host
+    return parts.scheme or "unknown", f"{host}/{path}" if path else host
+
+
+__all__ = ["address"]
