@@ -5,6 +5,7 @@ local       the runtime in one process
 reference   the same beside the reference implementation, installed by version
 remote      calls of agents and their streams, beside bare NATS and server-sent events
 state       the state store: saving, and histories beside many foreign events
+sync-always the durable hop on a server that syncs every write, beside a naive one
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from benchmarks import hop, reference, remote, state
+from benchmarks import hop, reference, remote, state, sync_always
 
 
 def _hop() -> None:
@@ -34,12 +35,17 @@ def _state() -> None:
     asyncio.run(state.run())
 
 
+def _sync_always() -> None:
+    asyncio.run(sync_always.run())
+
+
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "hop": _hop,
     "local": _local,
     "reference": reference.run,
     "remote": _remote,
     "state": _state,
+    "sync-always": _sync_always,
 }
 
 

@@ -137,8 +137,14 @@ def hop_flow() -> PenguiFlow:
 
 async def ours(count: int) -> Sample:
     """The worker of the package, at 256 in flight."""
+    async with EmbeddedServer() as server:
+        return await hop_on(server, count)
+
+
+async def hop_on(server: EmbeddedServer, count: int) -> Sample:
+    """The same on a server that is there."""
     flow = hop_flow()
-    async with EmbeddedServer() as server, connected(server.url) as connection:
+    async with connected(server.url) as connection:
         name = flow_token(flow.graph, flow.name, flow.version)
         log = await JetStreamLog.open(connection, flow=name)
         client = DurableClient(flow, log)

@@ -38,6 +38,7 @@ from penguiflow_nats.errors import (
     PayloadTooLarge,
     TooManyResults,
 )
+from penguiflow_nats.group_commit import GroupCommit
 from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
 from penguiflow_nats.persist import persist
@@ -80,7 +81,8 @@ class JetStreamLog:
         self.names = Names(tenant, flow)
         self.connection = connection
         self.jetstream = JetStream(connection)
-        self._clock = ServerClock(connection, self.names.log_stream)
+        self.writes: GroupCommit = GroupCommit(self.jetstream)
+        self._clock: ServerClock = ServerClock(connection, self.names.log_stream)
         self.provision: Provision = "apply"
         self._admitted = -_ROOM_VALID
         self._has_room = True
@@ -125,10 +127,13 @@ class JetStreamLog:
             await self._admit()
         subject = self.names.subject(key)
         sent = self._headers(key, after, absent, headers)
-        tries, give_up = 0, 0.0
+        tries, give_up, writes = 0, 0.0, self.writes
         while True:
             try:
-                return (await self.jetstream.append(subject, data, sent)).seq
+                try:
+                    return (await writes.send(subject, data, sent)).seq
+                finally:
+                    writes.finished()
             except ApiError as error:
                 if error.err_code not in _ASK_AGAIN:
                     refusal = refusal_of(error, expects_absence=absent is not None)
