@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from penguiflow.errors import FlowError, FlowErrorCode
+from penguiflow.errors import FlowError, FlowErrorCode, NotRetryable
 from penguiflow.node import Node
 from penguiflow.retry import backoff
 
@@ -58,7 +58,9 @@ def decide(
         random_share: A random number in [0, 1) for the policy's jitter.
     """
     policy = node.policy
-    if attempt >= policy.max_retries or isinstance(failure.error, policy.non_retryable):
+    if attempt >= policy.max_retries or isinstance(
+        failure.error, (NotRetryable, *policy.non_retryable)
+    ):
         return None
     return Outcome(Settlement.RETRY, delay=backoff(policy, attempt + 1, random_share))
 

@@ -2,6 +2,7 @@
 
 FlowError          a node used up its attempts; carries code, node and trace
 FlowErrorCode      the stable codes
+NotRetryable       another attempt of the node would only say the same
 TraceCancelled     the trace was cancelled while somebody waited for it
 """
 
@@ -10,6 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
+
+
+class NotRetryable(Exception):
+    """Raised by a node, it ends the node's attempts, whatever retries its policy has left: another
+    attempt would say the same."""
 
 
 class FlowErrorCode(StrEnum):
@@ -109,4 +115,4 @@ class TraceCancelled(Exception):
         self.trace_id = trace_id
 
 
-__all__ = ["FlowError", "FlowErrorCode", "TraceCancelled"]
+__all__ = ["FlowError", "FlowErrorCode", "NotRetryable", "TraceCancelled"]

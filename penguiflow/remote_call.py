@@ -24,7 +24,7 @@ from penguiflow.telemetry.calls import tell
 from penguiflow.telemetry.instrument import CallInstrument
 
 if TYPE_CHECKING:
-    from penguiflow.context import Context
+    from penguiflow.context import Context, Targets
     from penguiflow.node import Node
     from penguiflow.remote import RemoteTransport
 
@@ -50,6 +50,7 @@ class RemoteCall:
         *,
         streaming: bool,
         record_binding: bool,
+        chunks_to: Targets = None,
     ) -> None:
         self._transport = transport
         self._request = request
@@ -57,6 +58,7 @@ class RemoteCall:
         self._node = node
         self._streaming = streaming
         self._record_binding = record_binding
+        self._chunks_to = chunks_to
         self._report = CallReport(node, context, request, transport=transport, stream=streaming)
         self._trace_id = request.message.trace_id
         runtime = context.runtime
@@ -94,6 +96,8 @@ class RemoteCall:
             probe.end(self._span, ended)
 
     async def _run(self) -> Any:
+        if isinstance(self._context.runtime, RemoteSupport):
+            self._context.runtime.uses(self._transport)
         await self._report.started()
         try:
             await self._mint()
@@ -171,6 +175,7 @@ class RemoteCall:
                         text=event.text,
                         done=event.done,
                         meta=event.meta,
+                        to=self._chunks_to,
                     )
                     await self._report.text(event)
                 if event.result is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from penguiflow.errors import NotRetryable
 from penguiflow.types import Message
 
 
@@ -150,7 +151,7 @@ class RemotePushNotificationBinding:
     config: Mapping[str, Any]
 
 
-class RemoteTaskInputRequired(RuntimeError):
+class RemoteTaskInputRequired(NotRetryable, RuntimeError):
     """The remote task waits for input; resume it with `snapshot.task_id`."""
 
     def __init__(self, snapshot: RemoteTaskSnapshot) -> None:
@@ -158,7 +159,7 @@ class RemoteTaskInputRequired(RuntimeError):
         self.snapshot = snapshot
 
 
-class RemoteTaskAuthRequired(RuntimeError):
+class RemoteTaskAuthRequired(NotRetryable, RuntimeError):
     """The remote task waits for credentials; resume it with `snapshot.task_id`."""
 
     def __init__(self, snapshot: RemoteTaskSnapshot) -> None:

@@ -15,7 +15,7 @@ from penguiflow.telemetry.ids import current_traceparent
 from penguiflow.types import Message
 
 if TYPE_CHECKING:
-    from penguiflow.context import Context
+    from penguiflow.context import Context, Targets
     from penguiflow.remote import RemoteTransport
 
 
@@ -30,12 +30,15 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
     streaming: bool = False,
     record_binding: bool = True,
     guard: RemoteGuard | None = None,
+    chunks_to: Targets = None,
 ) -> Node:
     """A node that calls a skill of a remote agent.
 
     It takes a `Message` and gives the agent's result. When streaming, each text of the answer is
-    a chunk of the message. Whatever ends a call without a result (a timeout, a retry, a stop, a
-    cancelled trace, an exception) cancels the remote task as well.
+    a chunk of the message. A task that waits for input or credentials ends the call at once,
+    whatever retries the policy has left: the next message with its id answers. Whatever else ends
+    a call without a result (a timeout, a retry, a stop, a cancelled trace, an exception) cancels
+    the remote task as well.
 
     Args:
         transport: Carries the calls.
@@ -48,6 +51,9 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
         record_binding: Keep in the state store which remote task works for which trace.
         guard: Allowed addresses, circuit breaker, retry budget and number of calls at once; by
             default one of its own. Nodes that share one share its limits.
+        chunks_to: Where the chunks go, as `to` of `ctx.emit_chunk`: by default where the result
+            goes, so that the next nodes are given each of them as a message; `ROOKERY` for whoever
+            follows the trace.
 
     Raises:
         AgentNotAllowed: the guard does not know the address.
@@ -71,7 +77,13 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
             limit=node.policy.timeout_s,
         )
         one = RemoteCall(
-            transport, request, ctx, node, streaming=streaming, record_binding=record_binding
+            transport,
+            request,
+            ctx,
+            node,
+            streaming=streaming,
+            record_binding=record_binding,
+            chunks_to=chunks_to,
         )
         attempt, limit = ctx.attempt, request.timeout_s
         async with guard.admit(agent_url, retry=attempt > 0, timeout_s=limit):

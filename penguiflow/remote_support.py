@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from penguiflow.events import Events, log_event
 from penguiflow.node import Node
 from penguiflow.state.models import RemoteBinding
 from penguiflow.state.protocols import SupportsConversationBindings
 from penguiflow.telemetry.instrument import Instrument
+
+RELEASE_LIMIT = 10.0
+"""Seconds that the release of a transport may take."""
+
+
+@runtime_checkable
+class Releasable(Protocol):
+    """A transport that holds a connection which nobody else closes."""
+
+    async def release(self) -> None:
+        """A runtime that used it has stopped: close what nobody else owns or uses. It may be used
+        again."""
 
 
 class RemoteSupport:
@@ -22,6 +34,7 @@ class RemoteSupport:
         self.telemetry = telemetry
         """Observes what runs here."""
         self._external: dict[asyncio.Future[Any], str] = {}
+        self._transports: set[Releasable] = set()
 
     async def save_remote_binding(self, binding: RemoteBinding) -> None:
         """Keep which remote task works for a trace; no-op without a store; failure is logged."""
@@ -56,13 +69,28 @@ class RemoteSupport:
         self._external[future] = trace_id
         future.add_done_callback(lambda done: self._external.pop(done, None))
 
+    def uses(self, transport: object) -> None:
+        """Release a transport with the stop of the runtime, if it can be released."""
+        if isinstance(transport, Releasable):
+            self._transports.add(transport)
+
     async def cancel_external_tasks(self) -> None:
-        """Cancel and await every registered task."""
+        """Cancel and await every registered task, then release the transports that were used."""
         tasks = list(self._external)
         self._external.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        while self._transports:
+            await self._release(self._transports.pop())
+
+    async def _release(self, transport: Releasable) -> None:
+        try:
+            async with asyncio.timeout(RELEASE_LIMIT):
+                await transport.release()
+        except Exception as error:  # noqa: BLE001 - the runtime stops all the same
+            failure = {"transport": type(transport).__name__, "exception": repr(error)}
+            log_event(logging.WARNING, "transport_not_released", failure, error)
 
     async def record_remote_event(
         self,

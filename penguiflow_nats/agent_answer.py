@@ -13,6 +13,7 @@ from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.envelope import NONE
 from penguiflow.durable.wire_errors import MalformedValue, NotEncodable
 from penguiflow.serving.flow import FlowHandler
+from penguiflow.serving.handling import InputRequired
 from penguiflow.types import Message
 from penguiflow_nats.agent_questions import Deadline, Questions
 from penguiflow_nats.agent_skills import (
@@ -94,7 +95,7 @@ class Answerer:
         if flow is None:
             result = await call_handler(skill, message, ctx, emit)
         else:
-            answer = await flow.answer(checked_input(skill, message), task, emit)
+            answer = await _by_flow(flow, checked_input(skill, message), task, emit, ctx)
             result = checked_output(skill, answer)
         return Raw(self.codec.pack(result, "result")) if result is not None else NONE
 
@@ -173,6 +174,27 @@ class Answerer:
             error=(error[0], _short(error[1])) if error else None,
             retain=self.retain,
         )
+
+
+async def _by_flow(
+    flow: FlowHandler, message: Message, task: str, emit: Emit, ctx: AgentContext
+) -> Any:
+    """The result of a flow; what a node asks by `InputRequired` is put to the caller, and the
+    answer emitted into the flow, with what led to it in `meta["resumed"]`."""
+    first, answers = message.payload, list[Any]()
+    if ctx.credentials:
+        meta = {**message.meta, "credentials": list(ctx.credentials)}
+        message = message.model_copy(update={"meta": meta})
+    while True:
+        try:
+            return await flow.answer(message, task, emit)
+        except InputRequired as needed:
+            question = needed.question
+        answer = await ctx.ask(question)
+        resumed = {"first": first, "question": question, "answers": list(answers)}
+        meta = {**message.meta, "resumed": resumed}
+        message = message.model_copy(update={"payload": answer, "meta": meta})
+        answers.append(answer)
 
 
 def _short(text: str) -> str:

@@ -203,6 +203,7 @@ class Call:
             NotConnected: nothing was sent.
         """
         site, limit = self._site, self._bounded(_PLAIN_LIMIT)
+        site.waiting.add(self)  # until it is closed
         subject, data = site.names.ask(self.agent), encode(self._request(request, streaming=False))
         try:
             reply = await site.jetstream.connection.request(subject, data, timeout=limit)

@@ -105,7 +105,16 @@ async def connect(
     attempt = asyncio.ensure_future(
         client.connect([server], error_cb=error_cb, lame_duck_mode_cb=lame_duck_cb, **options)
     )
-    connected = False
+    connected = given_up = False
+
+    def ended(attempt: asyncio.Future[None]) -> None:
+        """Nobody may be left who asks how it ended, and it may have gone on after its end here."""
+        if not attempt.cancelled():
+            attempt.exception()
+        if given_up:
+            dismantle(client)
+
+    attempt.add_done_callback(ended)
     try:
         # nats-py swallows cancellation in places, so its task is waited for, not cancelled inside.
         await asyncio.wait({attempt}, timeout=2 * settings.connect_timeout)
@@ -113,6 +122,7 @@ async def connect(
         connected = error is None
     finally:
         if not connected:
+            given_up = True
             attempt.cancel()
             dismantle(client)
     if error is not None:

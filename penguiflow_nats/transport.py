@@ -63,7 +63,8 @@ class CancelOutcome(StrEnum):
 
 
 class NatsTransport(TaskMethods):
-    """Calls agents on NATS. Connects at the first use; `async with` or `close` ends it.
+    """Calls agents on NATS. Connects at the first use; `async with` or `close` ends it. One that
+    was never entered belongs to the flows whose remote nodes use it: their stop closes it.
 
     Addresses are `nats://<agent>` or `nats://<tenant>/<agent>`; the tenant must be the
     transport's own.
@@ -114,8 +115,10 @@ class NatsTransport(TaskMethods):
         self._stack = contextlib.AsyncExitStack()
         self._opened: tuple[asyncio.AbstractEventLoop, CallSite] | None = None
         self._opening: asyncio.Lock | None = None
+        self._entered = 0
 
     async def __aenter__(self) -> Self:
+        self._entered += 1
         await self._site()
         return self
 
@@ -125,7 +128,17 @@ class NatsTransport(TaskMethods):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._entered -= 1
         await self.close()
+
+    async def release(self) -> None:
+        """A flow that used the transport has stopped: close it, unless it was entered by
+        `async with`, or a call is in work."""
+        opened = self._opened
+        if self._entered or opened is None or opened[0] is not asyncio.get_running_loop():
+            return
+        if not opened[1].waiting:
+            await self.close()
 
     async def close(self) -> None:
         """End the connection unless the caller owns it. Used again, it connects again."""

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from penguiflow.errors import NotRetryable
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -16,7 +18,7 @@ class Chunk:
     meta: Mapping[str, Any] | None = None
 
 
-class Rejected(Exception):
+class Rejected(NotRetryable):
     """Raised by a handler to refuse a call: the caller is told code and message, and no retry
     of the same call would end otherwise."""
 
@@ -25,7 +27,7 @@ class Rejected(Exception):
         self.code = code
 
 
-class AuthRequired(Exception):
+class AuthRequired(NotRetryable):
     """Raised by a handler that lacks credentials. The task waits for its caller; then the handler
     is called again, and has them in `ctx.credentials`. What it streamed before stays.
 
@@ -38,7 +40,7 @@ class AuthRequired(Exception):
         self.question = question
 
 
-class InputRequired(Exception):
+class InputRequired(NotRetryable):
     """Raised or returned by a node of a served flow that cannot go on without its caller. The task
     waits; the answer is emitted into the flow as a message of the same trace.
 

@@ -43,6 +43,7 @@ FIELDS: dict[type[Any], dict[str, Any]] = {
         "deadline_s": NONE,
         "idempotency_key": NONE,
         "traceparent": NONE,
+        "tracestate": NONE,
     },
     RemoteCallResult: {
         "result": ...,
