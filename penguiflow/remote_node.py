@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.clock import SYSTEM_CLOCK
@@ -60,37 +61,65 @@ def RemoteNode(  # noqa: N802 - it reads as the node that it makes
     """
     guard = guard or RemoteGuard()
     guard.check(agent_url)
+    remote = _Remote(
+        transport=transport,
+        skill=skill,
+        agent_url=agent_url,
+        agent_card=agent_card,
+        streaming=streaming,
+        record_binding=record_binding,
+        guard=guard,
+        chunks_to=chunks_to,
+    )
 
     async def call(message: Any, ctx: Context) -> Any:
+        return await remote.call(message, ctx, node)
+
+    node = Node(call, name=name, policy=policy or NodePolicy())
+    return node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Remote:
+    """What a remote node calls, and how."""
+
+    transport: RemoteTransport
+    skill: str
+    agent_url: str
+    agent_card: Mapping[str, Any] | None
+    streaming: bool
+    record_binding: bool
+    guard: RemoteGuard
+    chunks_to: Targets
+
+    async def call(self, message: Any, ctx: Context, node: Node) -> Any:
+        """Work on a message of the node. Raises as `RemoteCall.run`, and what the guard does."""
         if not isinstance(message, Message):
             problem = (
-                f"RemoteNode '{name}' takes a Message, not {type(message).__name__}; "
+                f"RemoteNode '{node.name}' takes a Message, not {type(message).__name__}; "
                 "it needs headers and a trace id"
             )
             raise TypeError(problem)
         request = _request(
             message,
             ctx,
-            skill=skill,
-            agent_url=agent_url,
-            agent_card=agent_card,
+            skill=self.skill,
+            agent_url=self.agent_url,
+            agent_card=self.agent_card,
             limit=node.policy.timeout_s,
         )
         one = RemoteCall(
-            transport,
+            self.transport,
             request,
             ctx,
             node,
-            streaming=streaming,
-            record_binding=record_binding,
-            chunks_to=chunks_to,
+            streaming=self.streaming,
+            record_binding=self.record_binding,
+            chunks_to=self.chunks_to,
         )
         attempt, limit = ctx.attempt, request.timeout_s
-        async with guard.admit(agent_url, retry=attempt > 0, timeout_s=limit):
+        async with self.guard.admit(self.agent_url, retry=attempt > 0, timeout_s=limit):
             return await one.run()
-
-    node = Node(call, name=name, policy=policy or NodePolicy())
-    return node
 
 
 def _request(
