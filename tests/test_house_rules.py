@@ -23,6 +23,7 @@ PACKAGES = ("penguiflow", "penguiflow_nats", "penguiflow_a2a")
 
 READS_OR_WAITS_ON_THE_SYSTEM_CLOCK = {
     "penguiflow/clock.py": "it is the clock that everybody else is handed",
+    "penguiflow/telemetry/light.py": "spans are on the system's clock, as those of other libraries",
 }
 
 SETTLES = {

@@ -19,7 +19,7 @@ from opentelemetry.trace import (
 from penguiflow.telemetry import conventions as c
 from penguiflow.telemetry.ids import traceparent_of, tracestate_of
 from penguiflow.telemetry.outcomes import BY_EVENT, SPAN_EVENTS, TIMED_OUT, error_type
-from penguiflow.telemetry.tracer import Tracer, around
+from penguiflow.telemetry.tracer import Starts, around
 
 if TYPE_CHECKING:
     from penguiflow.telemetry.redaction import Redaction
@@ -113,9 +113,15 @@ def links_to(contexts: list[tuple[SpanContext | None, dict[str, Any]]]) -> list[
 class Part:
     """What the spans of one flow, node or agent share."""
 
-    def __init__(self, tracer: Tracer, redaction: Redaction) -> None:
-        self.tracer = tracer
+    def __init__(self, tracer: Starts, redaction: Redaction) -> None:
+        self._tracer = tracer
         self.redaction = redaction
+
+    def skips(self, parent: SpanContext | None) -> bool:
+        """Whether no span is made, since the message was not sampled."""
+        if parent is None or parent.trace_flags.sampled:
+            return False
+        return self._tracer.trusts_parent
 
     def start(
         self,
@@ -128,12 +134,12 @@ class Part:
         links: list[Link] | tuple[Link, ...] = (),
     ) -> Attempt:
         """A run of a trace: recorded, or passed on when its sender did not sample it."""
-        if self.tracer.skips(parent):
+        if self.skips(parent):
             assert parent is not None  # noqa: S101 - only a parent is skipped
             return forwarded(parent, trace_id)
         if trace_id is not None:
             attributes[c.TRACE_ID] = trace_id
-        span = self.tracer.start(
+        span = self._tracer.start(
             name, kind, attributes, parent=parent, trace_id=trace_id, links=links
         )
         return Attempt(span, trace_id)

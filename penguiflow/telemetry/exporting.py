@@ -19,7 +19,7 @@ from penguiflow.telemetry.metric_provider import (
     wanted_readers,
 )
 from penguiflow.telemetry.metrics import Metrics
-from penguiflow.telemetry.provider import is_wanted, new_provider, new_resource
+from penguiflow.telemetry.provider import is_disabled, is_wanted, new_provider, new_resource
 from penguiflow.telemetry.redaction import Redact
 from penguiflow.telemetry.together import Instruments
 from penguiflow.telemetry.tracing import Tracing
@@ -135,19 +135,17 @@ def setup(
         OSError: the port is taken.
     """
     resource = new_resource(service_name, default_service_name, attributes)
+    if is_disabled():
+        return Telemetry()
     parts: list[Instrument] = []
     closing: list[Callable[[], object]] = []
     if exporter is not None or os.environ.get("OTEL_TRACES_EXPORTER", "").strip() != "none":
-        provider = new_provider(resource, exporter=exporter, sampler=sampler)
+        provider, tracer = new_provider(
+            resource, exporter=exporter, sampler=sampler, trust_parent=trust_parent_sampling
+        )
         if set_global:
             trace.set_tracer_provider(provider)
-        tracing = Tracing(
-            provider,
-            join_ambient=join_ambient,
-            trust_parent_sampling=trust_parent_sampling,
-            redact=redact,
-        )
-        parts.append(tracing)
+        parts.append(Tracing.by(tracer, join_ambient=join_ambient, redact=redact))
         closing.append(provider.shutdown)
     readers = _readers(metrics, prometheus_port)
     if readers:

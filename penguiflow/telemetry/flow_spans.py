@@ -12,7 +12,7 @@ from penguiflow.durable.envelope import EGRESS, FAILED, OK
 from penguiflow.durable.log import AlreadyCommitted, InputGone
 from penguiflow.telemetry import conventions as c
 from penguiflow.telemetry.attempt import Attempt, Part
-from penguiflow.telemetry.ids import span_context
+from penguiflow.telemetry.ids import is_of, span_context
 from penguiflow.telemetry.instrument import (
     Append,
     Bury,
@@ -57,7 +57,7 @@ class FlowSpans:
         start = self._part.start
         if current is None:
             return start(name, kind, attributes, parent=None, trace_id=trace_id)
-        if join or self._part.tracer.is_of(current, trace_id):
+        if join or is_of(current, trace_id):
             return start(name, kind, attributes, parent=current, trace_id=trace_id)
         links = [Link(current)]
         return start(name, kind, attributes, parent=None, trace_id=trace_id, links=links)
@@ -145,7 +145,7 @@ class FlowSpans:
         parent = run.context if run is not None else span_context(traceparent)
         if parent is None or (run is not None and not run.recording):
             return bury
-        if self._part.tracer.skips(parent):
+        if self._part.skips(parent):
             return bury
         attributes = self._send_attributes("publish", "dlq")
 

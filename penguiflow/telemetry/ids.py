@@ -28,6 +28,11 @@ def trace_number(trace_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest()) or 1
 
 
+def is_of(context: SpanContext, trace_id: str | None) -> bool:
+    """Whether the span is in the trace that the flow's trace id names."""
+    return trace_id is not None and context.trace_id == trace_number(trace_id)
+
+
 def traceparent_of(context: SpanContext) -> str:
     """A span context as a W3C `traceparent`."""
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
@@ -59,4 +64,11 @@ def span_context(traceparent: str | None, tracestate: str | None = None) -> Span
     return context if context.is_valid else None
 
 
-__all__ = ["current_traceparent", "span_context", "trace_number", "traceparent_of", "tracestate_of"]
+__all__ = [
+    "current_traceparent",
+    "is_of",
+    "span_context",
+    "trace_number",
+    "traceparent_of",
+    "tracestate_of",
+]

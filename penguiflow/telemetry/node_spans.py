@@ -126,7 +126,7 @@ class DurableNodeSpans(NodeSpans):
         own = cast("DurableDelivery", delivery)
         envelope, entry = own.envelope, own.log_delivery
         parent = span_context(envelope.traceparent, envelope.tracestate)
-        if self._part.tracer.skips(parent):
+        if self._part.skips(parent):
             assert parent is not None  # noqa: S101 - only a parent is skipped
             return forwarded(parent, envelope.trace)
         attributes = {

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.sdk.trace.sampling import Sampler
 
+    from penguiflow.telemetry.light import LightTracer
+
 _EXPORT_EVERY = 200.0
 """Instead of the SDK's 5,000: the spans of the last seconds before a kill are those that somebody
 will look for, and whatever they published would have no parent."""
@@ -26,10 +28,16 @@ class TelemetryMissing(RuntimeError):
     """Something that exports spans is not installed; the message says what."""
 
 
+def is_disabled(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the variables switch OpenTelemetry off."""
+    environment = os.environ if environment is None else environment
+    return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 def is_wanted(environment: Mapping[str, str] | None = None) -> bool:
     """Whether the variables ask for spans: they name an endpoint or an exporter."""
     environment = os.environ if environment is None else environment
-    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if is_disabled(environment):
         return False
     named = environment.get("OTEL_TRACES_EXPORTER", "").strip()
     if named:
@@ -43,24 +51,37 @@ def new_provider(
     *,
     exporter: SpanExporter | None,
     sampler: Sampler | None,
-) -> TracerProvider:
-    """A provider for this process; made after a fork, not before.
+    trust_parent: bool | None,
+) -> tuple[TracerProvider, LightTracer]:
+    """A provider for this process, and our tracer; made after a fork, not before.
 
     Raises:
         TelemetryMissing: an exporter that was asked for is not installed.
     """
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from penguiflow.telemetry.light import LightTracer
+    from penguiflow.telemetry.sending import LightExporter
+
+    processor = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
     provider = TracerProvider(
         sampler=sampler,
         resource=resource,
+        active_span_processor=processor,
         shutdown_on_exit=False,  # it would wait for a collector that does not answer
     )
     exporters = [exporter] if exporter is not None else [_exporter(n) for n in _named()]
     for each in exporters:
-        provider.add_span_processor(BatchSpanProcessor(each, schedule_delay_millis=_delay()))
-    return provider
+        batches = BatchSpanProcessor(LightExporter(each), schedule_delay_millis=_delay())
+        processor.add_span_processor(batches)
+    tracer = LightTracer(
+        resource=provider.resource,
+        sampler=provider.sampler,
+        processor=processor,
+        trust_parent=trust_parent,
+    )
+    return provider, tracer
 
 
 def _delay() -> float:
@@ -128,4 +149,4 @@ def _no_exporter(name: str, full: str) -> TelemetryMissing:
     )
 
 
-__all__ = ["TelemetryMissing", "is_wanted", "new_provider", "new_resource"]
+__all__ = ["TelemetryMissing", "is_disabled", "is_wanted", "new_provider", "new_resource"]

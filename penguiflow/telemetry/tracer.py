@@ -71,14 +71,11 @@ def found_provider(given: TracerProvider | None) -> TracerProvider | None:
     return provider
 
 
-class Tracer:
-    """The tracer of this library at one provider."""
+class Starts(Protocol):
+    """Starts our spans."""
 
-    def __init__(self, provider: TracerProvider, *, trust_parent: bool | None = None) -> None:
-        self._tracer = provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
-        self._seeds = _seeded(self._tracer)
-        self.trusts_parent: bool = _follows(self._tracer) if trust_parent is None else trust_parent
-        """Whether a message that was not sampled is taken at its word: no span is made for it."""
+    trusts_parent: bool
+    """Whether a message that was not sampled is taken at its word: no span is made for it."""
 
     def start(
         self,
@@ -91,6 +88,26 @@ class Tracer:
         links: Sequence[Link] = (),
     ) -> Span:
         """A span under `parent`, or else the root of a flow's trace; nothing ambient is used."""
+
+
+class Tracer:
+    """The tracer of this library at one provider."""
+
+    def __init__(self, provider: TracerProvider, *, trust_parent: bool | None = None) -> None:
+        self._tracer = provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
+        self._seeds = _seeded(self._tracer)
+        self.trusts_parent: bool = _follows(self._tracer) if trust_parent is None else trust_parent
+
+    def start(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: dict[str, Any],
+        *,
+        parent: SpanContext | None,
+        trace_id: str | None,
+        links: Sequence[Link] = (),
+    ) -> Span:
         start = self._tracer.start_span
         if parent is not None:
             above = set_span_in_context(NonRecordingSpan(parent), _EMPTY)
@@ -106,14 +123,6 @@ class Tracer:
             return start(name, _EMPTY, kind, attributes, links)
         finally:
             _seed.reset(token)
-
-    def is_of(self, context: SpanContext, trace_id: str | None) -> bool:
-        """Whether the span is in the trace that the flow's trace id names."""
-        return trace_id is not None and context.trace_id == trace_number(trace_id)
-
-    def skips(self, parent: SpanContext | None) -> bool:
-        """Whether no span is made, since the message was not sampled."""
-        return self.trusts_parent and parent is not None and not parent.trace_flags.sampled
 
 
 def _made_up(number: int) -> SpanContext:
@@ -160,4 +169,4 @@ def around(span: Span) -> Context:
     return set_span_in_context(span, _EMPTY)
 
 
-__all__ = ["SeededIds", "Tracer", "ambient", "around", "found_provider", "joining"]
+__all__ = ["SeededIds", "Starts", "Tracer", "ambient", "around", "found_provider", "joining"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from opentelemetry.trace import TracerProvider
 
 from penguiflow.telemetry.agent_spans import AgentSpans
@@ -15,7 +17,7 @@ from penguiflow.telemetry.instrument import (
     FlowPlace,
 )
 from penguiflow.telemetry.redaction import Redact, Redaction
-from penguiflow.telemetry.tracer import Tracer, found_provider
+from penguiflow.telemetry.tracer import Starts, Tracer, found_provider
 
 
 class Tracing:
@@ -44,12 +46,24 @@ class Tracing:
         trust_parent_sampling: bool | None = None,
         redact: Redact | None = None,
     ) -> None:
+        self._tracer: Starts | None = None
         self._provider = tracer_provider
         self._join_ambient = join_ambient
         self._trust = trust_parent_sampling
         self._redaction = Redaction(redact)
 
+    @classmethod
+    def by(
+        cls, tracer: Starts, *, join_ambient: bool = False, redact: Redact | None = None
+    ) -> Self:
+        """The same with a tracer of our own instead of a provider's."""
+        tracing = cls(join_ambient=join_ambient, redact=redact)
+        tracing._tracer = tracer
+        return tracing
+
     def _part(self) -> Part | None:
+        if self._tracer is not None:
+            return Part(self._tracer, self._redaction)
         provider = found_provider(self._provider)
         if provider is None:
             return None
