@@ -6,6 +6,7 @@ reference   the same beside the reference implementation, installed by version
 remote      calls of agents and their streams, beside bare NATS and server-sent events
 state       the state store: saving, and histories beside many foreign events
 sync-always the durable hop on a server that syncs every write, beside a naive one
+telemetry   what traces cost on the saturated hop: none, not sampled, all exported
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from benchmarks import hop, reference, remote, state, sync_always
+from benchmarks import hop, reference, remote, state, sync_always, telemetry
 
 
 def _hop() -> None:
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "remote": _remote,
     "state": _state,
     "sync-always": _sync_always,
+    "telemetry": telemetry.run,
 }
 
 
