@@ -3,6 +3,7 @@
 All far sides run in processes of their own on this machine, in turn, in one run:
 
     calls     durable and plain calls by `NatsTransport`, and a bare `nc.request` of nats-py
+    cancels   from the caller's cancel to the moment at which the agent's code is interrupted
     streams   1,000 chunks of 64 bytes as a durable stream, by bare publishing with sequence
               numbers, and as server-sent events under uvicorn, three times: a raw ASGI application
               read by a plain socket, with its parser in Python (h11, what `pip install uvicorn`
@@ -20,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -83,6 +85,37 @@ async def measure_calls(call: Call, count: int) -> Calls:
 def request(skill: str) -> RemoteCallRequest:
     message = Message(payload=TEXT, headers=Headers(tenant="default"))
     return RemoteCallRequest(message=message, skill=skill, agent_url="nats://far", timeout_s=60)
+
+
+# ---- cancels -------------------------------------------------------------------------------------
+
+
+async def measure_cancels(transport: NatsTransport, client: Any, count: int) -> list[float]:
+    """Milliseconds from a cancel to the moment at which it interrupts the agent's code, sorted.
+    Both sides read the same clock of the system."""
+    stamps = await client.subscribe("bare.cancelled")
+    found = []
+    for _ in range(count):
+        wanted = request("wait")
+        wanted.task_id = secrets.token_hex(16)
+        stream = transport.stream(wanted)
+        async for event in stream:
+            if event.text:
+                break
+        began = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        await transport.cancel(agent_url=wanted.agent_url, task_id=wanted.task_id)
+        stamp = await stamps.next_msg(timeout=30)
+        found.append((int(stamp.data) - began) / 1e6)
+        await stream.aclose()
+    await stamps.unsubscribe()
+    return sorted(found)
+
+
+def _print_cancels(times: list[float]) -> None:
+    print("\n| cancel to the interrupted code | p50 ms | p99 ms | longest, ms |")
+    print("|---|---|---|---|")
+    p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
+    print(f"| {len(times)} calls, one after the other | {p50:.2f} | {p99:.2f} | {times[-1]:.2f} |")
 
 
 # ---- streams -------------------------------------------------------------------------------------
@@ -241,6 +274,7 @@ async def run(count: int = 1000, rounds: int = 3, turns: int = 30) -> None:
                 for _ in range(rounds)
             ]
         )
+        _print_cancels(await measure_cancels(durable, client, count // 2))
         streams = {
             "bare publishing": bare_stream(client),
             "durable stream": durable_stream(durable),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import Any
 
 CHUNKS = 1000
@@ -58,6 +59,16 @@ async def far(server: str) -> None:
 
     client = await nats.connect(server)
 
+    async def wait(message: Any, ctx: Any) -> Any:
+        """Waits, and tells by the system's clock when it was cancelled."""
+        yield "began"
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            await client.publish("bare.cancelled", str(now).encode())
+            raise
+
     async def bare_echo(message: Any) -> None:
         await client.publish(message.reply, message.data)
 
@@ -68,7 +79,7 @@ async def far(server: str) -> None:
 
     await client.subscribe("bare.echo", cb=bare_echo)
     await client.subscribe("bare.stream", cb=bare_stream)
-    skills = [Skill("echo", echo), Skill("stream", stream)]
+    skills = [Skill("echo", echo), Skill("stream", stream), Skill("wait", wait)]
     async with serve(server=server, agent="far", skills=skills, concurrency=256):
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)

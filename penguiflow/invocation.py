@@ -47,6 +47,7 @@ class Invocation:
         "interrupted",
         "node",
         "outputs",
+        "spill",
         "started",
         "streamed",
         "streamed_count",
@@ -63,6 +64,8 @@ class Invocation:
         """Whether the node's own code runs, and not what is around it."""
         self.outputs: list[Any] = []
         """What a durable node emitted and holds back until its record is committed."""
+        self.spill: Any = None
+        """The first outputs of a durable node that emitted many, on their way into objects."""
         self.streamed_count: int = 0
         """How many chunks a durable node has streamed in this run."""
         self.streamed: deque[asyncio.Task[None]] = deque()

@@ -9,14 +9,19 @@ from typing import Any, TypeAlias
 from a2a.types.a2a_pb2 import SendMessageRequest
 from google.protobuf.json_format import MessageToDict
 
+from penguiflow.core import DEADLINE_EXCEEDED_TEXT
+from penguiflow.errors import FlowError, FlowErrorCode
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow.serving.flow import FlowHandler
-from penguiflow.serving.handling import InputRequired, TaskContext
-from penguiflow.types import Headers, Message
+from penguiflow.serving.handling import Failed, InputRequired, TaskContext
+from penguiflow.types import FinalAnswer, Headers, Message
 from penguiflow_a2a.config import PayloadMode
 from penguiflow_a2a.outcome import pack_outcome
 from penguiflow_a2a.parts import value_of
+
+_LATE = 0.1
+"""Seconds before its deadline in which a task has no time left."""
 
 Function: TypeAlias = Callable[[Message, TaskContext], Awaitable[Any]]
 """An agent that is no flow: gives the result of a message."""
@@ -86,14 +91,23 @@ class Execution:
             answers.append(message.payload)
 
     async def _answer(self, message: Message, ctx: TaskContext) -> Any:
-        if self._flow is not None:
+        if self._flow is None:
+            assert self._function is not None  # noqa: S101 - one of the two is there
+            return await self._function(message, _Contents(ctx, self))
 
-            def emit(text: str, done: bool, meta: Mapping[str, Any] | None) -> Awaitable[None]:
-                return ctx.emit(text, done=done, meta=meta)
+        def emit(text: str, done: bool, meta: Mapping[str, Any] | None) -> Awaitable[None]:
+            return ctx.emit(text, done=done, meta=meta)
 
-            return await self._flow.answer(message, ctx.task_id, emit)
-        assert self._function is not None  # noqa: S101 - one of the two is there
-        return await self._function(message, _Contents(ctx, self))
+        try:
+            result = await self._flow.answer(message, ctx.task_id, emit)
+        except FlowError as error:
+            raise Failed(error.message, code=error.code) from error
+        left = ctx.remaining()
+        answered_late = isinstance(result, FinalAnswer) and result.text == DEADLINE_EXCEEDED_TEXT
+        if answered_late and left is not None and left < _LATE:
+            reason = "the time of the task is up"
+            raise Failed(reason, code=FlowErrorCode.DEADLINE_EXCEEDED)
+        return result
 
     def payload_of(self, content: bytes) -> Any:
         """What the flow is given of a message."""

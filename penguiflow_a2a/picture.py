@@ -43,6 +43,8 @@ STATES = {
 }
 
 _STREAM = "stream"
+_UNTOLD = ("HANDLER_EXCEPTION", "NODE_EXCEPTION")
+"""Codes whose texts come from an exception that was not made for callers."""
 
 
 class TaskPicture:
@@ -110,7 +112,8 @@ class TaskPicture:
                 text = self._said(news.question)
                 yield self._move(news.state, news.at, text)
             case Answered():
-                self._history.append(self._status.message)
+                if self._status.HasField("message"):
+                    self._history.append(self._status.message)
                 self._history.append(self._heard(news.content))
                 yield self._move(RemoteTaskState.WORKING, news.at)
             case Ended():
@@ -137,7 +140,7 @@ class TaskPicture:
 
     def _reason(self, end: Ended) -> str:
         code, text = end.error or ("", "")
-        hidden = end.state is RemoteTaskState.FAILED and code == "HANDLER_EXCEPTION"
+        hidden = end.state is RemoteTaskState.FAILED and code in _UNTOLD
         shown = "the agent failed" if hidden and not self._failure_texts else text
         return f"{code}: {shown}"
 

@@ -12,8 +12,9 @@ from msgspec import Raw
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.envelope import NONE
 from penguiflow.durable.wire_errors import MalformedValue, NotEncodable
+from penguiflow.errors import TraceCancelled
 from penguiflow.serving.flow import FlowHandler
-from penguiflow.serving.handling import InputRequired
+from penguiflow.serving.handling import Failed, InputRequired
 from penguiflow.types import Message
 from penguiflow_nats.agent_questions import Deadline, Questions
 from penguiflow_nats.agent_skills import (
@@ -28,6 +29,7 @@ from penguiflow_nats.agent_skills import (
     checked_output,
 )
 from penguiflow_nats.call_wire import (
+    CANCELLED,
     COMPLETED,
     END,
     FAILED,
@@ -140,6 +142,10 @@ class Answerer:
                 return self.end(request, None, epoch=epoch, events=events, result=work.result())
             case Rejected():
                 problem = (REJECTED, error.code, str(error))
+            case Failed():
+                problem = (FAILED, error.code, str(error))
+            case TraceCancelled():
+                problem = (CANCELLED, "CANCELLED", "the flow cancelled the call")
             case AuthRequired():
                 problem = (REJECTED, "NOT_DURABLE", "the skill needs credentials; call durably")
             case NotEncodable():

@@ -26,6 +26,9 @@ from penguiflow_nats.object_errors import ObjectTooLarge
 from penguiflow_nats.task_pieces import pieces_before
 from penguiflow_nats.task_states import NOTHING, Held, StateMoved
 
+_FRESH = 1.0
+"""Seconds for which a request may have waited to be taken as if nothing had happened to it."""
+
 
 class TaskRecords:
     """Claims a task and writes its records, each after the one before.
@@ -54,22 +57,29 @@ class TaskRecords:
         self.is_announced = False
 
     async def claim(
-        self, request: CallRequest | None, *, num_delivered: int, continues: bool = False
+        self,
+        request: CallRequest | None,
+        *,
+        num_delivered: int,
+        waited: float = 0.0,
+        continues: bool = False,
     ) -> None:
         """Become the replica whose answers count, and announce it when there is a request.
 
-        A first delivery needs no question: that nothing was written yet is checked by the first
-        write.
+        A first delivery needs no question, unless the request has `waited` for some seconds: that
+        nothing was written yet is checked by the first write.
 
         Raises:
             StateMoved: the task is over, or somebody was faster.
             NatsError: the server was away for too long.
         """
-        if num_delivered == 1:
+        first, states = num_delivered == 1, self._site.states
+        if first and waited < _FRESH:
             return
-        self.is_announced = True
-        states = self._site.states
         held = await states.read(self.task)
+        if first and held is None:
+            return  # it waited, and was not cancelled meanwhile
+        self.is_announced = True
         if held is None:
             self.epoch = 2  # the first delivery may have sent events of epoch 1
         elif held.record.is_end:
@@ -100,7 +110,13 @@ class TaskRecords:
 
     async def _announce(self, request: CallRequest, state: str = "") -> int:
         record = msgspec.structs.replace(self._record(START, request), state=state)
-        return await self._site.states.advance(self.task, record, after=self._after)
+        sequence = await self._site.states.advance(self.task, record, after=self._after)
+        self._tell(request, record)
+        return sequence
+
+    def _tell(self, request: CallRequest | None, record: TaskRecord) -> None:
+        if self._site.told is not None and request is not None:
+            self._site.told(request, record)
 
     def _record(self, kind: str, request: CallRequest) -> TaskRecord:
         answerer = self._site.answerer
@@ -156,6 +172,7 @@ class TaskRecords:
         )
         self._write(self._site.states.advance(self.task, record, after=self._after))
         await self.settle()
+        self._tell(request, record)
 
     def answered(self, held: Held) -> None:
         """The record of an answer is the newest one."""
@@ -177,6 +194,7 @@ class TaskRecords:
             problem = (FAILED, "TOO_LARGE", f"the result is too large: {error}")
             end = site.answerer.end(request, problem, epoch=self.epoch, events=end.events)
             await site.states.advance(self.task, end, after=self._after)
+        self._tell(request, end)
         return end
 
     def abandon(self) -> None:

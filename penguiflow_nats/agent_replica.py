@@ -23,13 +23,13 @@ from penguiflow_nats.agent_janitor import Janitor
 from penguiflow_nats.agent_options import AgentOptions
 from penguiflow_nats.agent_plain import QUEUE, PlainCalls
 from penguiflow_nats.agent_service import Endpoint, MicroService
-from penguiflow_nats.agent_site import AgentSite, Settled
+from penguiflow_nats.agent_site import AgentSite, Settled, Told
 from penguiflow_nats.agent_skills import Skill, types_of
 from penguiflow_nats.agent_span import begin, end
 from penguiflow_nats.agent_task import AgentTask
 from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
-from penguiflow_nats.call_subjects import CallNames, is_agent_name, task_of, task_token
+from penguiflow_nats.call_subjects import CallNames, checked_name, task_of, task_token
 from penguiflow_nats.call_wire import CallRequest, TaskRecord, read_request
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import NatsError
@@ -65,12 +65,10 @@ class Agent:
         types: Iterable[type] = (),
         registry: ModelRegistry | None = None,
         telemetry: Instrument | None = None,
+        told: Told | None = None,
     ) -> None:
-        if not is_agent_name(agent):
-            msg = f"{agent!r} is no name of an agent: use letters, digits, '_' and '-', at most 64"
-            raise ValueError(msg)
         self.id = secrets.token_hex(8)
-        self.name = agent
+        self.name = agent = checked_name(agent)
         self.options = options
         self._connection = connection
         self._names = names = CallNames(tenant)
@@ -94,6 +92,7 @@ class Agent:
             answerer=answerer,
             answer_wait=options.answer_wait,
             probe=_probe(telemetry, agent, tenant, self.id),
+            told=told,
         )
         self._plain = PlainCalls(
             connection, self._site, limit=options.plain_concurrency, counted=self._count

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeAlias
 
 from penguiflow.telemetry.instrument import AgentInstrument
 from penguiflow_nats.agent_answer import Answerer
 from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_subjects import CallNames
+from penguiflow_nats.call_wire import CallRequest, TaskRecord
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.server_clock import ServerClock
 from penguiflow_nats.task_states import StateMoved, TaskStates
+
+Told: TypeAlias = Callable[[CallRequest, TaskRecord], None]
+"""Takes a request, and a record that was just written for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,8 @@ class AgentSite:
     answer_wait: float
     """Seconds that a task waits for the answer to a question."""
     probe: AgentInstrument | None = None
+    told: Told | None = None
+    """Told of each record that was written here; who is told also keeps large requests."""
 
 
 class Settled(Enum):
@@ -46,4 +54,4 @@ class Settled(Enum):
         return cls.DONE if over else cls.LEAVE
 
 
-__all__ = ["AgentSite", "Settled"]
+__all__ = ["AgentSite", "Settled", "Told"]

@@ -114,6 +114,7 @@ class AgentTask:
             await self._records.claim(
                 request,
                 num_delivered=self.delivery.num_delivered,
+                waited=self._site.clock.age(self.delivery.stored_at),
                 continues=request.streaming and self._continues(request),
             )
             end = await self._answered(request)
@@ -124,7 +125,7 @@ class AgentTask:
             settled = Settled.elsewhere(moved)
         finally:
             self._clean_up()
-        if settled is Settled.DONE:
+        if settled is Settled.DONE and self._site.told is None:
             await self._release(request)
         return settled
 

@@ -37,6 +37,14 @@ def is_agent_name(text: str) -> bool:
     return is_token(text) and not text.startswith(("_", HASHED))
 
 
+def checked_name(text: str) -> str:
+    """The name of an agent. Raises ValueError when the text is none."""
+    if not is_agent_name(text):
+        msg = f"{text!r} is no name of an agent: use letters, digits, '_' and '-', at most 64"
+        raise ValueError(msg)
+    return text
+
+
 def parse_address(address: str) -> tuple[str | None, str]:
     """Tenant (None when it is left out) and agent of an address.
 

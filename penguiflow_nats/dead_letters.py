@@ -12,7 +12,13 @@ from penguiflow.durable.dead_letters import DeadLetter, Reason
 from penguiflow.durable.log import Key, Kind, LogError, LogFull, LogUnavailable, Stored
 from penguiflow.durable.tokens import derive, token
 from penguiflow_nats import error_codes
-from penguiflow_nats.errors import ApiError, NoResponders, OutcomeUnknown, PayloadTooLarge
+from penguiflow_nats.errors import (
+    ApiError,
+    NatsError,
+    NoResponders,
+    OutcomeUnknown,
+    PayloadTooLarge,
+)
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.stream_types import StoredMessage
@@ -89,16 +95,26 @@ class NatsDeadLetters:
             await asyncio.sleep(0.2)
 
     async def letters(self, *, limit: int = 1000) -> list[DeadLetter]:
-        stream = self._names.dlq_stream
-        subjects = f"{self._names.root}.dlq.{self._names.flow}.*.*.*"
-        info = await self._jetstream.stream_info(stream, subjects_filter=subjects)
-        wanted = list(info.state.subjects or ())
+        stream, wanted = self._names.dlq_stream, await self._subjects()
         found: list[StoredMessage] = []
         for start in range(0, len(wanted), 512):
             part = wanted[start : start + 512]
             found.extend(await self._jetstream.direct_get_many(stream, part))
         found.sort(key=lambda message: message.sequence)
         return [read_letter(message.data) for message in found[:limit]]
+
+    async def traces(self) -> frozenset[str]:
+        try:
+            return frozenset(subject.split(".")[-2] for subject in await self._subjects())
+        except (OutcomeUnknown, NoResponders) as error:
+            raise LogUnavailable(str(error)) from error
+        except NatsError as error:
+            raise LogError(str(error)) from error
+
+    async def _subjects(self) -> list[str]:
+        subjects = f"{self._names.root}.dlq.{self._names.flow}.*.*.*"
+        info = await self._jetstream.stream_info(self._names.dlq_stream, subjects_filter=subjects)
+        return list(info.state.subjects or ())
 
 
 def _without_data(letter: DeadLetter) -> DeadLetter:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from penguiflow.durable.log import (
+    INLINE_BYTES,
     AlreadyCommitted,
     ConsumerSpec,
     Consumption,
@@ -18,6 +19,7 @@ from penguiflow.durable.log import (
     LogError,
     LogFull,
     LogUnavailable,
+    Objects,
     Pattern,
     Position,
     Stored,
@@ -36,11 +38,13 @@ from penguiflow_nats.errors import (
     NotConnected,
     OutcomeUnknown,
     PayloadTooLarge,
-    TooManyResults,
 )
 from penguiflow_nats.group_commit import GroupCommit
 from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
+from penguiflow_nats.listening import Listening
+from penguiflow_nats.log_objects import JetStreamObjects
+from penguiflow_nats.log_reading import read_newest
 from penguiflow_nats.persist import persist
 from penguiflow_nats.provisioning import Provision, Provisioner, provision_consumer
 from penguiflow_nats.puller import ConsumerGone, Puller
@@ -50,7 +54,6 @@ from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.stream_types import SECOND, StoredMessage
 from penguiflow_nats.streams import Storage
 from penguiflow_nats.subjects import Names
-from penguiflow_nats.subscription import Subscription as NatsSubscription
 from penguiflow_nats.topology_plan import wanted_by_clients
 
 T = TypeVar("T")
@@ -63,8 +66,8 @@ _ADMIT_SHARE = 0.8
 """Share of the log that submissions may fill."""
 _ROOM_VALID = 0.5
 """Seconds for which a look at the log's room is good."""
-_MANY = 512
-"""Subjects asked for in one request, when there are too many for a filter."""
+_FENCES = 2048
+"""Bytes that the subject and the fences, which repeat a subject, take of a message at most."""
 _ASK_AGAIN = (error_codes.WRONG_LAST_SEQUENCE_UNKNOWN, error_codes.UNAVAILABLE)
 
 
@@ -74,13 +77,25 @@ class JetStreamLog:
     It does not own the connection.
     """
 
-    def __init__(self, connection: Connection, *, tenant: str = "default", flow: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        tenant: str = "default",
+        flow: str,
+        storage: Storage | None = None,
+    ) -> None:
         self.tenant = tenant
         self.system = "nats"
         self.flow = flow
         self.names = Names(tenant, flow)
         self.connection = connection
         self.jetstream = JetStream(connection)
+        self.creates_bucket: bool = True
+        """Whether the object bucket is made when it is first needed."""
+        bucket, creates = self.names.objects_bucket, lambda: self.creates_bucket
+        self.objects: Objects = JetStreamObjects(connection, bucket, storage, may_create=creates)
+        self._inline_bytes = INLINE_BYTES
         self.writes: GroupCommit = GroupCommit(self.jetstream)
         self._clock: ServerClock = ServerClock(connection, self.names.log_stream)
         self.provision: Provision = "apply"
@@ -105,14 +120,22 @@ class JetStreamLog:
             TopologyMissing: there is none, and it is not to be created here.
             NatsError: the server cannot be asked.
         """
-        log = cls(connection, tenant=tenant, flow=flow)
+        log = cls(connection, tenant=tenant, flow=flow, storage=storage)
         log.provision = provision
+        log.creates_bucket = provision == "apply"
         wanted = wanted_by_clients(log.names, storage)
         await Provisioner(log.jetstream, log.names, wanted).provision(provision)
         await log.synchronise()
         return log
 
     # Writing
+
+    @property
+    def inline_bytes(self) -> int:
+        link = self.connection.link
+        if link is not None:  # a server may allow another size after a restart
+            self._inline_bytes = min(INLINE_BYTES, link.client.max_payload - _FENCES)
+        return self._inline_bytes
 
     async def append(
         self,
@@ -136,11 +159,11 @@ class JetStreamLog:
                     writes.finished()
             except ApiError as error:
                 if error.err_code not in _ASK_AGAIN:
-                    refusal = refusal_of(error, expects_absence=absent is not None)
-                    if isinstance(refusal, LogFull) and await self.get(key) is not None:
+                    refused = refusal_of(error, expects_absence=absent is not None)
+                    if isinstance(refused, LogFull) and await self.get(key) is not None:
                         # A replicated stream that is full says so even when the key is taken.
-                        refusal = AlreadyCommitted(str(error))
-                    raise refusal from error
+                        refused = AlreadyCommitted(str(error))
+                    raise refused from error
                 problem: NatsError = error
             except (OutcomeUnknown, NoResponders) as error:
                 problem = error
@@ -230,24 +253,9 @@ class JetStreamLog:
         filters = self.names.filters(patterns)
         if not filters:
             return []
-        found = await self._persist(lambda: self._read(filters))
-        return sorted((self._stored(m) for m in found), key=lambda entry: entry.sequence)
-
-    async def _read(self, filters: list[str]) -> list[StoredMessage]:
         stream = self.names.log_stream
-        try:
-            return await self.jetstream.direct_get_many(stream, filters)
-        except TooManyResults:
-            pass
-        subjects: list[str] = []
-        for subject in filters:
-            info = await self.jetstream.stream_info(stream, subjects_filter=subject)
-            subjects.extend(info.state.subjects or ())
-        found: list[StoredMessage] = []
-        for start in range(0, len(subjects), _MANY):
-            part = subjects[start : start + _MANY]
-            found.extend(await self.jetstream.direct_get_many(stream, part))
-        return found
+        found = await self._persist(lambda: read_newest(self.jetstream, stream, filters))
+        return sorted((self._stored(m) for m in found), key=lambda entry: entry.sequence)
 
     async def scan(self, after: int, limit: int) -> list[Stored]:
         """The next entries of all traces behind a sequence, in order, at most `limit`."""
@@ -342,7 +350,7 @@ class JetStreamLog:
 
     def _subscribed(self, subject: str, received: Callable[[Incoming], None]) -> Subscription:
         try:
-            return _Listening(self.connection.subscribe(subject, received))
+            return Listening(self.connection.subscribe(subject, received))
         except ConnectionClosed as problem:
             raise LogUnavailable(str(problem)) from problem
 
@@ -386,11 +394,3 @@ class JetStreamLog:
 
     async def synchronise(self) -> None:
         await self._clock.refresh()
-
-
-class _Listening:
-    def __init__(self, subscription: NatsSubscription) -> None:
-        self._subscription = subscription
-
-    async def unsubscribe(self) -> None:
-        self._subscription.unsubscribe()

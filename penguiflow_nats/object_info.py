@@ -82,6 +82,11 @@ def info_subject(bucket: str, name: str) -> str:
     return f"$O.{bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
 
 
+def name_of(subject: str) -> str:
+    """The name of the object that is described there."""
+    return base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode("utf-8", "replace")
+
+
 def digest_text(sha256: bytes) -> str:
     """A hash as the official clients write it."""
     return DIGEST + base64.urlsafe_b64encode(sha256).decode()
@@ -95,6 +100,7 @@ __all__ = [
     "digest_text",
     "encode_info",
     "info_subject",
+    "name_of",
     "object_config",
     "object_info",
 ]

@@ -27,6 +27,7 @@ from penguiflow_nats.object_info import (
     digest_text,
     encode_info,
     info_subject,
+    name_of,
     object_config,
     object_info,
 )
@@ -119,8 +120,7 @@ class ObjectStore:
 
     async def purge_chunks(self, nuid: str) -> int:
         """Remove the chunks of an upload; how many there were."""
-        subject = chunk_subject(self.bucket, nuid)
-        return await self.persist(lambda: self.jetstream.purge_stream(self.stream, subject=subject))
+        return await self._purge(chunk_subject(self.bucket, nuid))
 
     async def remove_strays(
         self, is_wanted: Callable[[str], Awaitable[bool]], *, before: float
@@ -152,6 +152,38 @@ class ObjectStore:
                 await self.purge_chunks(nuid)
                 count += 1
         return count
+
+    async def remove_unwanted(self, is_wanted: Callable[[str], bool], *, before: float) -> int:
+        """As `remove_strays`, but asks for objects by their names alone, and leaves no marker.
+
+        The chunks of uploads that were never finished are looked for only when there must be some.
+        """
+        named = await self._subjects("M.>")
+        count = 0
+        for subject in named:
+            if is_wanted(name_of(subject)):
+                continue
+            found = await self._last(subject)
+            if found is None or timestamp_ns(found.timestamp) / 1e9 >= before:
+                continue
+            await self._purge(subject)
+            if found.data:
+                await self.purge_chunks(decode_info(found.data).nuid)
+            count += 1
+        if len(await self._subjects("C.>")) > len(named) - count:
+            count += await self.remove_strays(_anything, before=before)
+        return count
+
+    async def _purge(self, subject: str) -> int:
+        return await self.persist(lambda: self.jetstream.purge_stream(self.stream, subject=subject))
+
+    async def described(self, name: str) -> float | None:
+        """When the object was stored, in Unix seconds by the server's clock; None if there is
+        none."""
+        found = await self._last(info_subject(self.bucket, name))
+        if found is None or not found.data or decode_info(found.data).deleted:
+            return None
+        return timestamp_ns(found.timestamp) / 1e9
 
     async def _subjects(self, filter_: str) -> list[str]:
         wanted = f"$O.{self.bucket}.{filter_}"
@@ -256,6 +288,10 @@ class ObjectStore:
         subject = f"$JS.API.DIRECT.GET.{self.stream}"
         await self.connection.request_many(subject, request, receive=receive)
         return chunks, position
+
+
+async def _anything(name: str) -> bool:
+    return True
 
 
 async def _pieces(source: bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import NamedTuple, TypeAlias
 
 from penguiflow_nats.call_errors import ReplyGap
 from penguiflow_nats.call_questions import question_of, reply_of
@@ -23,7 +22,6 @@ from penguiflow_nats.call_wire import (
     CONTINUED,
     EVERYTHING,
     START,
-    Piece,
     ReplyEvents,
     TaskRecord,
     read_events,
@@ -31,7 +29,9 @@ from penguiflow_nats.call_wire import (
 )
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.incoming import Incoming
+from penguiflow_nats.jetstream import timestamp_ns
 from penguiflow_nats.persist import persist
+from penguiflow_nats.reply_news import Answered, Asked, Events, News, Started
 from penguiflow_nats.reply_pages import read_page
 from penguiflow_nats.subscription import Subscription
 
@@ -47,36 +47,6 @@ _FULL_READS = 3
 """Times that an ended answer is read from its beginning before a gap is called one."""
 
 
-class Started(NamedTuple):
-    """A replica began to work; `again` when what came before is void."""
-
-    epoch: int
-    again: bool
-
-
-class Events(NamedTuple):
-    """Events that follow each other; `n` is the number of the first one in its epoch."""
-
-    epoch: int
-    n: int
-    pieces: list[Piece]
-
-
-class Asked(NamedTuple):
-    """The task waits for its caller, who has been given every event that came before."""
-
-    record: TaskRecord
-
-
-class Answered(NamedTuple):
-    """The caller answered, and the task goes on."""
-
-    record: TaskRecord
-
-
-News: TypeAlias = Started | Events | Asked | Answered | TaskRecord
-
-
 class ReplyFeed:
     """Follows one task from (epoch, number of the next event) on."""
 
@@ -88,7 +58,10 @@ class ReplyFeed:
         *,
         epoch: int = 0,
         number: int = 0,
+        all_questions: bool = False,
     ) -> None:
+        self._all_questions = all_questions
+        """Whether to give questions that were answered meanwhile, too."""
         self.epoch = epoch
         self.number = number
         """The event that comes next in this epoch."""
@@ -116,6 +89,11 @@ class ReplyFeed:
         """Epoch and number of the newest question, and whether it was answered."""
         self.record: TaskRecord | None = None
         """The newest record that was read."""
+        self.record_at = 0.0
+        """When it was stored, by the server's clock; 0 when not known."""
+        self._at = 0.0
+        """When the message was stored that is being taken."""
+        self._asked_at = 0.0
         self._signal = asyncio.Event()
         self._subscription: Subscription | None = None
         self._unregister = connection.on_reconnect(self.catch_up)
@@ -157,6 +135,25 @@ class ReplyFeed:
             self._ready.clear()
         self._asked = None
 
+    async def until_now(self, *, sequence: int = 0) -> list[News]:
+        """What was stored until now, at least up to a sequence; a question that is open and the
+        end come last. Raises as `next`."""
+        self._behind, found = True, list[News]()
+        while self._behind or self._cursor < sequence or self._is_incomplete():
+            await self._read()
+            found += self._ready
+            self._ready.clear()
+        if self._asked is not None:
+            asked, self._asked = self._asked, None
+            found.append(Asked(asked, self._asked_at))
+        if self._end is not None:
+            found.append(self._end)
+        return found
+
+    def _is_incomplete(self) -> bool:
+        """Whether events are missing that came before a question or the end."""
+        return any(each and not self._complete(each) for each in (self._end, self._asked))
+
     def at_hand(self) -> News | None:
         """What comes next, if it is there already."""
         return self._ready.popleft() if self._ready else None
@@ -180,7 +177,7 @@ class ReplyFeed:
                 await self._read()
             elif self._asked is not None and self._complete(self._asked):
                 asked, self._asked = self._asked, None
-                return Asked(asked)
+                return Asked(asked, self._asked_at)
             elif self._stash or self._asked is not None:
                 # Its number comes before what was stored first; or it was lost on the way.
                 if not await self._wait(_SETTLE):
@@ -204,6 +201,7 @@ class ReplyFeed:
     def _take_heard(self) -> None:
         while self._heard and not self._ready:
             message = self._heard.popleft()
+            self._at = _told_at(message)
             if not self._take(message.subject, message.data, message):
                 # A start was not heard, and what was taken behind it does not tell where it lies.
                 self._heard.clear()
@@ -238,6 +236,7 @@ class ReplyFeed:
 
     def _take_record(self, record: TaskRecord) -> None:
         if record.is_end:
+            self._give_question()
             self._end, self._asked = record, None
         elif record.epoch < self.epoch:
             return  # read again: it is void
@@ -247,12 +246,19 @@ class ReplyFeed:
             if (record.epoch, number, answered) <= self._said:
                 return  # it was read before
             self._said = (record.epoch, number, answered)
-            self._asked = None if answered else record
             if answered:
-                self._ready.append(Answered(record))
+                self._give_question()
+                self._ready.append(Answered(record, self._at))
+            self._asked, self._asked_at = (None if answered else record), self._at
         elif self._said[0] >= record.epoch:
             return
-        self.record = record
+        self.record, self.record_at = record, self._at
+
+    def _give_question(self) -> None:
+        """Give a question whose answer is at hand; most followers need not know of it."""
+        if self._asked is not None and self._all_questions:
+            self._ready.append(Asked(self._asked, self._asked_at))
+            self._asked = None
 
     def _take_events(self, events: ReplyEvents, source: Incoming | int) -> None:
         if events.epoch < self.epoch:
@@ -293,10 +299,11 @@ class ReplyFeed:
             return
         furthest = max(map(_sequence, self._newest.values()), default=0) if sequence else 0
         if self.epoch > 0 and furthest < sequence:
+            self._give_question()
             self.epoch = record.epoch
             self._asked = None
             self._stash.clear()
-            self._ready.append(Started(record.epoch, again=False))
+            self._ready.append(Started(record.epoch, again=False, at=self._at))
             return
         self._begin(record.epoch)
         if sequence:  # what was given so far is not what stays
@@ -309,12 +316,13 @@ class ReplyFeed:
     def _begin(self, epoch: int) -> None:
         if epoch <= self.epoch:
             return
+        self._give_question()
         again, self.epoch = self.epoch > 0, epoch
         self.number = 0
         self._newest.clear()
         self._asked = None
         self._stash.clear()
-        self._ready.append(Started(epoch, again))
+        self._ready.append(Started(epoch, again, self._at))
 
     def _complete(self, end: TaskRecord) -> bool:
         """Whether every event that counts was given."""
@@ -346,6 +354,7 @@ class ReplyFeed:
             self._behind = True
             raise
         for entry in page.entries:
+            self._at = entry.stored_at
             self._take(entry.subject, entry.data, entry.sequence)
             self._cursor = entry.sequence
         self._behind = self._behind or page.more
@@ -379,3 +388,12 @@ def _sequence(source: Incoming | int) -> int:
     if isinstance(source, int):
         return source
     return int((source.headers or {}).get("Nats-Sequence", 0))
+
+
+def _told_at(message: Incoming) -> float:
+    """When a message was stored that is heard, by the server's clock."""
+    stamp = (message.headers or {}).get("Nats-Time-Stamp")
+    return timestamp_ns(stamp) / 1e9 if stamp else 0.0
+
+
+__all__ = ["Answered", "Asked", "Events", "News", "ReplyFeed", "Started"]

@@ -12,12 +12,15 @@ from contextlib import asynccontextmanager
 from penguiflow.clock import SYSTEM_CLOCK
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.client import DurableClient
+from penguiflow.durable.envelope import MAX_VALUE_BYTES
 from penguiflow.durable.keeper import Keeper
+from penguiflow.durable.sweeping import Sweeper
 from penguiflow.durable.topology import Topology, flow_token
 from penguiflow.durable.worker import DEFAULT_MAX_DELIVERIES, DurableWorker
 from penguiflow.events import log_event
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.state.protocols import SupportsSweep, SupportsTraceEnds
 from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.dead_letters import NatsDeadLetters
@@ -62,12 +65,14 @@ async def worker(
     concurrency: int = 64,
     lease: float = 15.0,
     max_deliveries: int = DEFAULT_MAX_DELIVERIES,
+    max_value_bytes: int = MAX_VALUE_BYTES,
     drain: float = 30.0,
     retention: float | None = 900.0,
     storage: Storage | None = None,
     provision: Provision = "apply",
     on_gone: Callable[[str, str], None] | None = None,
     telemetry: Instrument | None = None,
+    sweep: float | None = 300.0,
 ) -> AsyncIterator[DurableWorker]:
     """Host all or some nodes of a flow here, until the block ends; then drain.
 
@@ -80,14 +85,14 @@ async def worker(
         concurrency: Inputs in work at once per node.
         lease: Seconds after which the inputs of a dead worker go to another one.
         max_deliveries: Deliveries without an end after which an input is buried.
+        max_value_bytes: Bytes that one value may have; a result beyond fails its node.
         drain: Seconds to finish what is in hand at the end.
-        retention: Seconds for which a trace that is over is kept in the log, for late fetches and
-            audits; None never removes any here.
+        retention: Seconds for which a trace that is over stays in the log; None is for ever.
         storage: How much the streams hold and how safely; without it those that exist stay so.
-        provision: "apply" makes streams and consumers as they are needed, "verify" raises when
-            they are not, "off" leaves them alone.
+        provision: "apply" makes streams and consumers, "verify" raises instead, "off" does neither.
         on_gone: Called with (node, reason) when somebody deleted a consumer of this flow.
         telemetry: Observes what is done here; by default what the flow was given.
+        sweep: Seconds between two sweeps of the flow's state store; None never sweeps it here.
 
     Raises:
         FlowNotDurable: a node uses something that cannot be spread over workers.
@@ -98,24 +103,33 @@ async def worker(
         log = await _provisioned(
             flow, connection, tenant, provision, storage, lease, nodes, concurrency
         )
+        letters = NatsDeadLetters(log)
         hosted = DurableWorker(
-            flow,
-            log,
-            NatsDeadLetters(log),
-            nodes=nodes,
-            registry=registry,
-            concurrency=concurrency,
-            lease=lease,
-            max_deliveries=max_deliveries,
-            on_gone=on_gone,
-            telemetry=telemetry,
-        )
-        async with _kept(hosted, _keeper(log, retention), drain):
+            flow, log, letters, nodes=nodes, registry=registry, concurrency=concurrency,
+            lease=lease, max_deliveries=max_deliveries, max_value_bytes=max_value_bytes,
+            on_gone=on_gone, telemetry=telemetry,
+        )  # fmt: skip
+        tidiers = _tidiers(log, letters, flow.state_store, retention, sweep)
+        async with _kept(hosted, tidiers, drain):
             yield hosted
 
 
-def _keeper(log: JetStreamLog, retention: float | None) -> Keeper | None:
-    return None if retention is None else Keeper(log, clock=SYSTEM_CLOCK, retention=retention)
+def _tidiers(
+    log: JetStreamLog,
+    letters: NatsDeadLetters,
+    store: object,
+    retention: float | None,
+    sweep: float | None,
+) -> list[Keeper | Sweeper]:
+    """What tidies the log and the state store beside the worker."""
+    tidiers: list[Keeper | Sweeper] = []
+    if retention is not None:
+        ends = store if isinstance(store, SupportsTraceEnds) else None
+        keeper = Keeper(log, clock=SYSTEM_CLOCK, retention=retention, ends=ends, letters=letters)
+        tidiers.append(keeper)
+    if sweep is not None and isinstance(store, SupportsSweep):
+        tidiers.append(Sweeper(store, clock=SYSTEM_CLOCK, interval=sweep))
+    return tidiers
 
 
 async def _provisioned(  # noqa: PLR0917 - as the worker was told
@@ -139,20 +153,26 @@ async def _provisioned(  # noqa: PLR0917 - as the worker was told
         failure = {"consumer": orphan.consumer, "node_name": orphan.node, "waiting": orphan.waiting}
         log_event(logging.WARNING, "stranded_at_removed_node", failure)
     # Whatever changes from now on is somebody else's doing, and is not to be put right in silence.
-    return await JetStreamLog.open(connection, tenant=tenant, flow=names.flow, provision="off")
+    log = await JetStreamLog.open(
+        connection, tenant=tenant, flow=names.flow, storage=storage, provision="off"
+    )
+    log.creates_bucket = how == "apply"
+    return log
 
 
 @asynccontextmanager
-async def _kept(hosted: DurableWorker, keeper: Keeper | None, drain: float) -> AsyncIterator[None]:
-    """Work, and tidy the log, until the block ends."""
+async def _kept(
+    hosted: DurableWorker, tidiers: Sequence[Keeper | Sweeper], drain: float
+) -> AsyncIterator[None]:
+    """Work, and tidy up, until the block ends."""
     try:
         await hosted.start()
-        if keeper is not None:
-            keeper.start()
+        for each in tidiers:
+            each.start()
         yield
     finally:
-        if keeper is not None:
-            await keeper.stop()
+        for each in tidiers:
+            await each.stop()
         await hosted.stop(drain=drain)
 
 
@@ -165,12 +185,14 @@ async def client(
     registry: ModelRegistry | None = None,
     storage: Storage | None = None,
     provision: Provision = "apply",
+    max_value_bytes: int = MAX_VALUE_BYTES,
     telemetry: Instrument | None = None,
 ) -> AsyncIterator[DurableClient]:
     """A client of the flow's workers: submits, fetches, streams, cancels.
 
     `telemetry` observes that; by default what the flow was given. `storage` and `provision` are
-    those of `worker`; a client needs the streams of log and chunks.
+    those of `worker`; a client needs the streams of log and chunks. `max_value_bytes` bounds what
+    is submitted.
 
     Raises:
         FlowNotDurable: the flow cannot be spread over workers.
@@ -183,6 +205,10 @@ async def client(
             connection, tenant=tenant, flow=name, storage=storage, provision=provision
         )
         async with DurableClient(
-            flow, log, registry=registry, telemetry=telemetry or flow.telemetry
+            flow,
+            log,
+            registry=registry,
+            max_value_bytes=max_value_bytes,
+            telemetry=telemetry or flow.telemetry,
         ) as opened:
             yield opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penguiflow.state.protocols import SupportsBulkEvents
+from penguiflow.state.protocols import SupportsBulkEvents, SupportsTraceEnds
 from penguiflow.state.records import StoredEvent
 from penguiflow_nats import state_keys as keys
 from penguiflow_nats.pipeline import Write
@@ -12,7 +12,7 @@ from penguiflow_nats.state_codec import event_identity, pack, pack_event
 from penguiflow_nats.state_part import StatePart
 
 
-class StateEvents(StatePart, SupportsBulkEvents):
+class StateEvents(StatePart, SupportsBulkEvents, SupportsTraceEnds):
     """Saves events.
 
     An event's id is its key, and a key is written only when it is not there: so an event is stored

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from penguiflow.state.protocols import SupportsRetention
+from penguiflow.state.protocols import SupportsRetention, SupportsSweep
 from penguiflow_nats import state_keys as keys
 from penguiflow_nats.claims import CLAIM
 from penguiflow_nats.kv import KeyValue
@@ -36,7 +36,7 @@ class SweepReport:
     """Large values that no key names any more."""
 
 
-class StateSweep(StatePart, SupportsRetention):
+class StateSweep(StatePart, SupportsRetention, SupportsSweep):
     """Removes traces: first a tombstone is written, then what it stands for goes.
 
     What is saved for a trace after its removal begins a new history; the tombstone stays.
@@ -94,6 +94,9 @@ class StateSweep(StatePart, SupportsRetention):
 
             async def forget(key: str) -> bool:
                 _, trace, tenant = key.split(".")
+                newest = await kv.entry(f"ev.{trace}.{tenant}.>")
+                if newest is not None and newest.stored_at >= latest:
+                    return False  # it went on after its end, or its last events were late
                 return await self._forget(trace, tenant, "ended")
 
             ended = await _count(forget, over)

@@ -31,6 +31,9 @@ class Storage:
     chunk_bytes: int = 256 * 1024**2
     chunk_age: int = 3600
     """Seconds for which streamed chunks can be read again; the oldest go first when it is full."""
+    object_bytes: int = 4 * 1024**3
+    """Bytes of values that are too large for an entry; when it is full, producers are slowed
+    down. The server sets them aside when the first such value is stored."""
 
 
 def stream(  # noqa: PLR0917 - each is a word of the server's

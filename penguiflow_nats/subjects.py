@@ -34,6 +34,7 @@ class Names:
         log_stream, log_subjects: The tenant's log.
         dlq_stream, dlq_subjects: The tenant's dead letters.
         chunk_stream, chunk_subjects: What is streamed of the tenant's traces.
+        objects_bucket: The object bucket of values that are too large for an entry.
 
     Raises:
         ValueError: flow or part is no token.
@@ -49,6 +50,7 @@ class Names:
         "log_root",
         "log_stream",
         "log_subjects",
+        "objects_bucket",
         "part",
         "root",
         "tenant",
@@ -70,6 +72,7 @@ class Names:
         self.dlq_subjects = f"{self.root}.dlq.>"
         self.chunk_stream = f"PF_{self.tenant_token}_CHUNKS"
         self.chunk_subjects = f"{self.root}.chunk.>"
+        self.objects_bucket = f"PF_{self.tenant_token}_LARGE"
         self._after_root = len(self.log_root) + 1
 
     def consumer(self, node_token: str) -> str:

@@ -21,7 +21,7 @@ import msgspec
 
 from penguiflow.durable import weight
 from penguiflow.durable.arrivals import Arrival, Groups, arrivals_of, groups_of
-from penguiflow.durable.envelope import EGRESS, Envelope, Output
+from penguiflow.durable.envelope import DEAD, EGRESS, Envelope, Output
 from penguiflow.durable.ledger import Books, Entry, TraceStatus
 from penguiflow.durable.log import Key, Kind, Stored
 from penguiflow.durable.tokens import token
@@ -93,6 +93,11 @@ class Report:
     def findings(self) -> list[Finding]:
         """All that should not be."""
         return [finding for trace in self.traces for finding in trace.findings]
+
+    @property
+    def unfinished(self) -> list[TraceAudit]:
+        """The traces that were accepted and have not come to an end."""
+        return [trace for trace in self.traces if trace.status is TraceStatus.RUNNING]
 
     @property
     def lost(self) -> int:
@@ -225,6 +230,7 @@ class _Auditor:
     def _outputs(self) -> None:
         """Compare every output entry with the one that its record, or its redrive, leads to."""
         there = {e.stored.key: e for e in self._books.entries if e.stored.key.kind is Kind.OUTPUT}
+        self._parted(there)
         for entry in self._books.entries:
             kind = entry.stored.key.kind
             if kind not in (Kind.RECORD, Kind.INGRESS) or entry.envelope is None:
@@ -247,13 +253,37 @@ class _Auditor:
             if key.input not in delivered:
                 self._input("", key.input, answered=False, missing="delivery of the submission")
 
+    def _parted(self, there: dict[Key, Entry]) -> None:
+        """Take out the outputs that lie in parts: how many there must be is known, not which."""
+        parted = [
+            (entry.stored.key, entry.envelope, part)
+            for entry in self._books.entries
+            if entry.envelope is not None and entry.stored.key.kind is Kind.RECORD
+            for part in entry.envelope.parts
+        ]
+        if not parted:
+            return
+        by_input: defaultdict[str, list[Key]] = defaultdict(list)
+        for key in there:
+            by_input[key.input].append(key)
+        for record, envelope, part in parted:
+            ids = [
+                output_id(record.trace, envelope.node, record.input, part.first + index)
+                for index in range(part.count)
+            ]
+            found = [there.pop(key) for identity in ids for key in by_input[identity]]
+            if any(e.envelope is not None and e.envelope.outcome == DEAD for e in found):
+                continue  # the object was lost, and the branches that are missing were ended
+            for _ in range(part.targets - len(found)):
+                self._input("", record.input, answered=False, missing="entry of an output")
+
     def _find(self, fault: Fault, node: str, identity: str, detail: str) -> None:
         self._audit.findings.append(Finding(fault, self._audit.trace, node, identity, detail))
 
 
 def outputs_of(record: Key, envelope: Envelope) -> Iterator[tuple[Key, str, Envelope]]:
     """The entries that have to be written from a record: key, target and content of each."""
-    if not envelope.expanded:
+    if not envelope.expanded or not envelope.outputs:
         return
     total = sum(len(output.targets) for output in envelope.outputs)
     share = weight.split(envelope.weight, total)

@@ -19,9 +19,10 @@ from penguiflow.durable.arrivals import arrived_in
 from penguiflow.durable.cancel import cancel_trace
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.chunks import ChunkFollower
+from penguiflow.durable.claims import Claims, claimed_size
 from penguiflow.durable.codec import TypeMap, ValueCodec
 from penguiflow.durable.deadlines import Deadlines
-from penguiflow.durable.envelope import EGRESS, VERSION, Envelope, encode
+from penguiflow.durable.envelope import EGRESS, MAX_VALUE_BYTES, VERSION, Envelope, Output, encode
 from penguiflow.durable.inputs import input_for
 from penguiflow.durable.ledger import Books, Entry, TraceStatus
 from penguiflow.durable.log import (
@@ -34,7 +35,7 @@ from penguiflow.durable.log import (
 )
 from penguiflow.durable.timers import due_in
 from penguiflow.durable.tokens import token, trace_token
-from penguiflow.durable.topology import Topology, end_key, everything
+from penguiflow.durable.topology import Topology, end_key, everything, standing
 from penguiflow.durable.waiting import Waiting
 from penguiflow.errors import FlowError, TraceCancelled
 from penguiflow.floe import trace_of
@@ -62,6 +63,7 @@ class DurableClient:
         flow: The same flow that the workers run.
         log: The log of the flow's tenant.
         registry: The models of nodes that validate, to know the types of results.
+        max_value_bytes: Bytes that one packed value may have.
         telemetry: Observes what is submitted and cancelled here.
     """
 
@@ -71,6 +73,7 @@ class DurableClient:
         log: Log,
         *,
         registry: ModelRegistry | None = None,
+        max_value_bytes: int = MAX_VALUE_BYTES,
         clock: Clock = SYSTEM_CLOCK,
         telemetry: Instrument | None = None,
     ) -> None:
@@ -78,7 +81,10 @@ class DurableClient:
         self.id: str = secrets.token_hex(8)
         self.log = log
         self.topology: Topology = Topology(flow.graph)
-        self.codec: ValueCodec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
+        self.codec: ValueCodec = ValueCodec(
+            TypeMap.of_flow(flow.graph, registry), max_bytes=max_value_bytes
+        )
+        self._claims = Claims(log, clock=clock)
         self._clock = clock
         place = FlowPlace(
             flow=log.flow,
@@ -149,7 +155,7 @@ class DurableClient:
             KeyError: a target is no ingress node.
             TraceEnded: the trace was cancelled or removed; its id is not usable again.
             ValueError: the delay is no time from now on, or longer than the log keeps anything.
-            LogFull, EntryTooLarge, NotEncodable, LogUnavailable: nothing was submitted.
+            LogFull, NotEncodable (`ValueTooLarge`), LogUnavailable: nothing was submitted.
         """
         if isinstance(msg, Message) and trace_id is not None and msg.trace_id != trace_id:
             msg = msg.model_copy(update={"trace_id": trace_id})
@@ -179,8 +185,11 @@ class DurableClient:
         append: Append = self.log.append
         if self._probe is not None:
             append, envelope = self._probe.emitting(envelope, append)
+        data = encode(envelope)
+        if len(data) > self.log.inline_bytes:
+            _, data = await self._claims.fit(key.trace, envelope)
         with contextlib.suppress(AlreadyCommitted):
-            await append(key, encode(envelope), absent=end_key(key.trace))
+            await append(key, data, absent=end_key(key.trace))
         _remember(self._submitted, key.trace, None)
         return trace_id
 
@@ -212,20 +221,24 @@ class DurableClient:
             FlowError: the trace failed and has no further result.
             LookupError: the trace is complete and has no further result, or is not known.
             TimeoutError: nothing came within `timeout` seconds; nothing is lost.
+            ObjectMissing: the result was large, and the object that held it is gone.
         """
         entry = await self._next(trace_id, timeout)
-        return self._value(entry)
+        output = self._output(entry)
+        if claimed_size(output):
+            output = await self._claims.output(output)
+        return self._deadlines.fetched(self.codec.unpack_output(output))
 
     async def round_trip(self, msg: Any, *, timeout: float | None = None) -> Any:
         """Submit a message and fetch its first result."""
         trace_id = await self.emit(msg)
         return await self.fetch(trace_id=trace_id, timeout=timeout)
 
-    def _value(self, entry: Entry) -> Any:
+    def _output(self, entry: Entry) -> Output:
         assert entry.envelope is not None  # noqa: S101 - a result was read
         found = input_for(entry.stored, entry.envelope, EGRESS)
         assert found is not None  # noqa: S101 - a result is for the egress
-        return self._deadlines.fetched(self.codec.unpack_output(found.output))
+        return found.output
 
     async def _next(self, trace_id: str, timeout: float | None) -> Entry:
         trace = trace_token(trace_id)
@@ -261,7 +274,7 @@ class DurableClient:
                 if await self.log.get(end_key(trace)) is not None:
                     break
                 return entry
-        books = await self.books(trace_id)
+        books = await self._standing(trace)
         status = books.status
         if status is TraceStatus.CANCELLED:
             raise TraceCancelled(trace_id)
@@ -289,7 +302,10 @@ class DurableClient:
 
     async def status(self, trace_id: str) -> TraceStatus:
         """How far the trace is."""
-        return (await self.books(trace_id)).status
+        return (await self._standing(trace_token(trace_id))).status
+
+    async def _standing(self, trace: str) -> Books:
+        return Books.of(trace, await self.log.read(standing(trace)))
 
     async def _hear_foreign(self, trace: str) -> None:
         """Hear hints of a trace that another client submitted, or this one before a restart."""

@@ -16,7 +16,13 @@ from penguiflow.durable.packing import Packer, encode
 from penguiflow.durable.packing_types import Learner
 from penguiflow.durable.typemap import TypeMap
 from penguiflow.durable.unpacking import Unpacker, reason
-from penguiflow.durable.wire_errors import MalformedValue, NotEncodable, UnknownType, WireError
+from penguiflow.durable.wire_errors import (
+    MalformedValue,
+    NotEncodable,
+    UnknownType,
+    ValueTooLarge,
+    WireError,
+)
 from penguiflow.types import Headers, Message
 
 _A_NAME: Final = "the name of a field"
@@ -33,15 +39,25 @@ class ValueCodec:
         types: The types that a value may be of.
         check: Whether every packed value is read again and compared, so that a validator or a
             constructor that changes what it is given is found where it happens. For tests.
+        max_bytes: Bytes that a packed value may have, at most 64 MiB.
+
+    Raises:
+        ValueError: `max_bytes` is out of range.
     """
 
-    def __init__(self, types: TypeMap | None = None, *, check: bool = False) -> None:
+    def __init__(
+        self, types: TypeMap | None = None, *, check: bool = False, max_bytes: int = MAX_BYTES
+    ) -> None:
+        if not 0 < max_bytes <= MAX_BYTES:
+            msg = f"max_bytes must be from 1 to {MAX_BYTES}, not {max_bytes}"
+            raise ValueError(msg)
         types = types or TypeMap()
         learn = Learner(types)
         self._packer = Packer(learn, careful=False)
         self._careful = Packer(learn, careful=True)
         self._unpacker = Unpacker(types)
         self._check = check
+        self._max_bytes = max_bytes
         self.unpack: Callable[[bytes | memoryview | Raw], Any] = self._unpacker.unpack
 
     def pack(self, value: Any, at: str = "value") -> bytes:
@@ -52,15 +68,19 @@ class ValueCodec:
             at: What the value is called in an error's path.
 
         Raises:
-            NotEncodable: it holds something that cannot travel, is nested too deeply or too large.
+            NotEncodable: it holds something that cannot travel, or is nested too deeply.
+            ValueTooLarge: it has more than `max_bytes` bytes.
         """
         try:
             data = self._pack(value)
         except NotEncodable as error:
             raise error.within(at) from None
-        if len(data) > MAX_BYTES:
-            hint = f"its {len(data)} bytes exceed the limit of {MAX_BYTES}"
-            raise NotEncodable(type(value).__name__, hint, at)
+        if len(data) > self._max_bytes:
+            hint = (
+                f"its {len(data)} bytes exceed the limit of {self._max_bytes}; raise "
+                "max_value_bytes, or keep it as an artifact and pass the reference"
+            )
+            raise ValueTooLarge(type(value).__name__, hint, at)
         if self._check:
             self._compare(value, data, at)
         return data
@@ -162,5 +182,6 @@ __all__ = [
     "TypeMap",
     "UnknownType",
     "ValueCodec",
+    "ValueTooLarge",
     "WireError",
 ]

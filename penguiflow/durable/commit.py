@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,11 @@ import msgspec
 
 from penguiflow.clock import Clock
 from penguiflow.durable import hints, weight
+from penguiflow.durable.claims import (
+    Claims,
+    Spill,
+    size_of,
+)
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.dead_letters import DeadLetter, DeadLetters, Reason
 from penguiflow.durable.delivery import DurableDelivery
@@ -21,24 +27,26 @@ from penguiflow.durable.envelope import (
     FAILED,
     OK,
     VERSION,
+    WITH_CLAIMS,
     Envelope,
     Output,
     decode,
     encode,
 )
+from penguiflow.durable.expansion import Expansion, share_of_outputs
 from penguiflow.durable.inputs import returned
 from penguiflow.durable.log import (
     AlreadyCommitted,
     EntryTooLarge,
     InputGone,
-    Key,
     Kind,
     Log,
-    Position,
+    LogError,
     Stored,
 )
 from penguiflow.durable.stuck import StuckJoins
-from penguiflow.durable.topology import Topology, output_id
+from penguiflow.durable.topology import Topology
+from penguiflow.durable.wire_errors import ValueTooLarge
 from penguiflow.errors import FlowError
 from penguiflow.invocation import Invocation
 from penguiflow.telemetry.instrument import Append, Bury, FlowInstrument
@@ -46,8 +54,11 @@ from penguiflow.types import Message
 
 _STREAM_WINDOW = 64
 """Chunks of one run that are on their way at once."""
-_EXPANSION_WINDOW = 128
-"""Outputs of one record that are written at once."""
+SPILL = 256
+"""Outputs of one run that are held in memory; more go into objects while the node runs."""
+
+
+_TOO_LARGE = (EntryTooLarge.__name__, ValueTooLarge.__name__)
 
 
 @dataclass(slots=True)
@@ -73,9 +84,11 @@ class Commit:
         worker: str,
         emits_errors: bool,
         clock: Clock,
+        claims: Claims,
         probe: FlowInstrument | None = None,
     ) -> None:
         self._log = log
+        self._claims = claims
         self._topology = topology
         self._codec = codec
         self._dead_letters = dead_letters
@@ -83,7 +96,8 @@ class Commit:
         self._emits_errors = emits_errors
         self._clock = clock
         self._probe = probe
-        self._stuck = StuckJoins(log, topology, codec, worker=worker, probe=probe)
+        self._expansion = Expansion(log, topology, claims, bury=self._bury, probe=probe)
+        self._stuck = StuckJoins(log, topology, codec, claims, worker=worker, probe=probe)
 
     async def result(self, delivery: DurableDelivery, run: Invocation, outcome: str = OK) -> None:
         """Commit what the run emitted; returns when all of it is visible downstream.
@@ -95,17 +109,51 @@ class Commit:
         """
         while run.streamed:
             await run.streamed.popleft()
-        trace, pack = delivery.envelope.trace, self._codec.pack_output
-        outputs = tuple(
-            [
-                pack(e.value, e.targets, trace)
-                if e.due is None
-                else msgspec.structs.replace(pack(e.value, e.targets, trace), due=e.due)
-                for e in run.outputs
-                if e.targets
-            ]
+        outputs = tuple(self._packed(run.outputs, delivery.envelope.trace))
+        envelope = self._record(delivery, run, outcome, outputs, None)
+        if run.spill is not None or len(outputs) > 1:
+            envelope = await self._parted(run, envelope)
+        await self._append(delivery, envelope)
+
+    def _packed(self, emitted: Sequence[Emitted], trace: str) -> list[Output]:
+        pack = self._codec.pack_output
+        return [
+            pack(e.value, e.targets, trace)
+            if e.due is None
+            else msgspec.structs.replace(pack(e.value, e.targets, trace), due=e.due)
+            for e in emitted
+            if e.targets
+        ]
+
+    async def spill(self, run: Invocation) -> None:
+        """Let go of what a running node emitted; it waits in objects for the record.
+
+        Raises:
+            NotEncodable: a value cannot travel.
+        """
+        delivery = delivery_of(run)
+        if run.spill is None:
+            run.spill = Spill(self._claims, delivery.record_key.trace)
+        emitted, run.outputs = run.outputs, []
+        run.spill.add(self._packed(emitted, delivery.envelope.trace))
+        with contextlib.suppress(LogError):  # not the node's affair: the commit tries again
+            await run.spill.relieve()
+
+    async def _parted(self, run: Invocation, envelope: Envelope) -> Envelope:
+        """The record of several outputs, with parts instead when they are too many."""
+        spill, few = run.spill, self._log.inline_bytes // 2
+        if spill is None:
+            if sum(size_of(output) for output in envelope.outputs) < few:
+                return envelope
+            spill = Spill(self._claims, delivery_of(run).record_key.trace)
+        spill.add(envelope.outputs)
+        parts, outputs = await spill.finish(inline=few)
+        node = run.node.name or ""
+        expanded = bool(parts) or self._needs_expansion(node, outputs)
+        version = WITH_CLAIMS if parts else VERSION
+        return msgspec.structs.replace(
+            envelope, v=version, outputs=outputs, parts=parts, expanded=expanded
         )
-        await self._append(delivery, self._record(delivery, run, outcome, outputs, None))
 
     async def failure(self, delivery: DurableDelivery, run: Invocation, error: FlowError) -> None:
         """Commit that the node failed for good, and bury its input. Raises as `result`."""
@@ -162,11 +210,13 @@ class Commit:
 
     async def _append(self, delivery: DurableDelivery, envelope: Envelope) -> None:
         if envelope.expanded:
-            _share(envelope)  # what cannot be split must not be committed
+            share_of_outputs(envelope)  # what cannot be split must not be committed
         append: Append = self._log.append
         if self._probe is not None:
             append, envelope = self._probe.sending(delivery.span, envelope, append)
         key, data = delivery.record_key, encode(envelope)
+        if len(data) > self._log.inline_bytes:
+            envelope, data = await self._claims.fit(key.trace, envelope)
         after = delivery.log_delivery.stored.position
         try:
             sequence = await append(key, data, after=after)
@@ -191,7 +241,7 @@ class Commit:
         if envelope.outcome in (FAILED, DEAD):
             await self._bury(delivery, envelope)
         if envelope.expanded:
-            await self._expand(record.position, envelope)
+            await self._expansion.write(delivery, record.position, envelope)
         elif returned(record, envelope) is not None:
             hints.send(self._log, envelope.client, record)
         if self._stuck.any and envelope.weight != weight.WHOLE and self._leaves(envelope):
@@ -201,10 +251,12 @@ class Commit:
     def _leaves(self, envelope: Envelope) -> bool:
         """Whether a branch ends here, or leaves the flow's edges, so that joins behind wait in
         vain."""
-        if not envelope.outputs or envelope.outcome == EXPIRED:
+        if not (envelope.outputs or envelope.parts) or envelope.outcome == EXPIRED:
             return True
         if EGRESS in self._topology.successors(envelope.node):
             return False
+        if any(part.leaves for part in envelope.parts):
+            return True
         return any(EGRESS in output.targets for output in envelope.outputs)
 
     async def _bury(self, delivery: DurableDelivery, envelope: Envelope) -> None:
@@ -223,50 +275,6 @@ class Commit:
         if self._probe is not None:
             bury = self._probe.burying(delivery.span, envelope.traceparent, bury)
         await bury(letter)
-
-    async def _expand(self, record: Position, envelope: Envelope) -> None:
-        """Write each output of a record as an entry of its own, addressed to one node.
-
-        Keys and shares follow from the record alone, so that a repetition writes the same.
-        """
-        entries = self._outputs_of(record.key, envelope, _share(envelope))
-        for start in range(0, len(entries), _EXPANSION_WINDOW):
-            batch = entries[start : start + _EXPANSION_WINDOW]
-            await asyncio.gather(*(self._output(record, envelope, *entry) for entry in batch))
-
-    def _outputs_of(
-        self, record: Key, envelope: Envelope, share: str
-    ) -> list[tuple[Key, Output, str]]:
-        entries = []
-        for index, output in enumerate(envelope.outputs):
-            identity = output_id(record.trace, envelope.node, record.input, index)
-            for target in output.targets:
-                key = self._topology.output_key(
-                    record.trace, target, identity, later=output.due is not None
-                )
-                entries.append((key, msgspec.structs.replace(output, targets=(target,)), share))
-        return entries
-
-    async def _output(
-        self, record: Position, envelope: Envelope, key: Key, output: Output, share: str
-    ) -> None:
-        entry = msgspec.structs.replace(
-            envelope, outputs=(output,), expanded=False, weight=share, error=None
-        )
-        append: Append = self._log.append
-        if self._probe is not None:
-            append, entry = self._probe.sending(None, entry, append)
-        data = encode(entry)
-        try:
-            sequence = await append(key, data, after=record)
-        except AlreadyCommitted:
-            if EGRESS not in output.targets:
-                return
-            stored = await self._log.get(key)
-        else:
-            stored = Stored(key, sequence, envelope.started, data)
-        if stored is not None and EGRESS in output.targets and output.due is None:
-            hints.send(self._log, envelope.client, stored)
 
     async def dead(
         self, delivery: DurableDelivery, run_node: str, reason: Reason, detail: str
@@ -312,22 +320,12 @@ class Commit:
         run.streamed.append(asyncio.get_running_loop().create_task(streaming))
 
 
-def _share(envelope: Envelope) -> str:
-    """What each target of a record with several outputs carries.
-
-    Raises:
-        ValueError: the flow splits too often.
-    """
-    total = sum(len(output.targets) for output in envelope.outputs)
-    return weight.split(envelope.weight, total)
-
-
 def _reason(envelope: Envelope) -> Reason:
     """Why the input of a failed or dead record is buried."""
     error = envelope.error or {}
     if envelope.outcome == DEAD:
         return Reason[str(error.get("code", Reason.POISON.name))]
-    too_large = error.get("exception_type") == EntryTooLarge.__name__
+    too_large = error.get("exception_type") in _TOO_LARGE
     return Reason.TOO_LARGE if too_large else Reason.FAILED
 
 

@@ -19,6 +19,8 @@ class Reason(StrEnum):
     WRONG_TENANT = "wrong_tenant"
     UNKNOWN_TYPE = "unknown_type"
     TOO_LARGE = "too_large"
+    OBJECT_MISSING = "object_missing"
+    """An object that it refers to is gone or damaged."""
     POISON = "poison"
     """It was delivered too often without ever being settled: it may kill its process."""
     JOIN_TIMEOUT = "join_timeout"
@@ -103,3 +105,10 @@ class DeadLetters(Protocol):
 
     async def letters(self, *, limit: int = 1000) -> list[DeadLetter]:
         """The oldest letters of the flow."""
+
+    async def traces(self) -> frozenset[str]:
+        """Tokens of the traces that have letters of the flow.
+
+        Raises:
+            LogError: no answer.
+        """

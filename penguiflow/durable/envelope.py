@@ -22,6 +22,9 @@ from penguiflow.durable.wire_errors import (
 )
 
 VERSION: Final = 1
+WITH_CLAIMS: Final = 2
+"""The version of an envelope of which a part lies in objects: an older reader must not take it."""
+_READ: Final = frozenset((VERSION, WITH_CLAIMS))
 
 OK: Final = "ok"
 """The node returned; `outputs` are what it emitted."""
@@ -45,6 +48,8 @@ MESSAGE: Final = 1
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 """No server takes more in one message."""
+MAX_VALUE_BYTES: Final = MAX_BYTES - 1024 * 1024
+"""Bytes that one value of a flow may have, unless its workers and clients say less."""
 MAX_TEXT: Final = 4096
 """Characters of any one name or id."""
 MAX_DEPTH: Final = 32
@@ -77,6 +82,23 @@ class Output(Struct, array_like=True, frozen=True):
     due: float | None = None
     """When it is delivered, by the log's clock; at once when None. In a timer without targets:
     when the join's time is over."""
+
+
+class Part(Struct, array_like=True, frozen=True):
+    """Some of a record's outputs, in an object."""
+
+    name: str
+    """The object: a msgpack array of `Output`."""
+    size: int
+    """Bytes of the object."""
+    first: int
+    """Number of the first of these outputs among all of the record."""
+    count: int
+    """How many outputs there are."""
+    targets: int
+    """How many targets they have together."""
+    leaves: bool
+    """Whether one of them is for the egress."""
 
 
 class Envelope(Struct, array_like=True, frozen=True, kw_only=True):
@@ -116,6 +138,8 @@ class Envelope(Struct, array_like=True, frozen=True, kw_only=True):
     """Not used; earlier versions wrote it. What counts is each output's `deadline_s`."""
     traceparent: str | None = None
     tracestate: str | None = None
+    parts: tuple[Part, ...] = ()
+    """The first outputs of an expanded record, where they are too many for one message."""
 
 
 class _Probe(Struct, array_like=True, frozen=True):
@@ -161,7 +185,7 @@ def decode(data: bytes) -> Envelope:
         envelope = _DECODER.decode(data)
     except _BROKEN as exc:
         raise _refusal(data, exc) from exc
-    if envelope.v != VERSION:
+    if envelope.v != VERSION and envelope.v not in _READ:
         raise _version_refused(envelope.v)
     reason = _objection(envelope, len(data))
     if reason is not None:
@@ -183,7 +207,7 @@ def _refusal(data: bytes, exc: Exception) -> WireError:
         version = _PROBE.decode(data).v
     except _BROKEN:
         version = VERSION
-    if version != VERSION:
+    if version not in _READ:
         return _version_refused(version)
     if isinstance(exc, RecursionError):
         return MalformedEnvelope("nested too deeply")
@@ -191,8 +215,8 @@ def _refusal(data: bytes, exc: Exception) -> WireError:
 
 
 def _version_refused(version: int) -> WireError:
-    if version > VERSION:
-        return EnvelopeTooNew(version, VERSION)
+    if version > WITH_CLAIMS:
+        return EnvelopeTooNew(version, WITH_CLAIMS)
     return MalformedEnvelope(f"version {version} does not exist")
 
 
@@ -229,6 +253,8 @@ def _bad_number(envelope: Envelope) -> str | None:
         return "a time is no number"
     if envelope.budget is not None and math.isnan(envelope.budget):
         return "budget is no number"
+    if envelope.parts and min(min(p.count, p.targets, p.first + 1) for p in envelope.parts) < 1:
+        return "a part without outputs"
     if envelope.weight == share.WHOLE:
         return None
     try:
@@ -296,10 +322,12 @@ __all__ = [
     "OUTCOMES",
     "VALUE",
     "VERSION",
+    "WITH_CLAIMS",
     "Envelope",
     "EnvelopeTooNew",
     "MalformedEnvelope",
     "Output",
+    "Part",
     "decode",
     "encode",
 ]

@@ -44,4 +44,8 @@ ERROR: Final = 17
 """A `FlowError`: [code, message, trace_id, node_name, node_id, exception_type,
 [key, value, key, value...]]"""
 
+CLAIM: Final = 18
+"""In place of a value: [name of the object that holds it, its size in bytes]. The codec knows
+nothing of objects; `penguiflow.durable.claims` puts the value back first."""
+
 NAMED: Final = (ENUM, MODEL, DATACLASS, STRUCT)

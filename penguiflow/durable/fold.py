@@ -31,6 +31,10 @@ class Standing:
     """Some entry of it cannot be read."""
     ended: bool = False
     """An end marker was written: nothing of it goes on."""
+    trace_id: str | None = None
+    """The id as its user knows it, once an entry named it."""
+    told: bool = False
+    """Whether somebody was told that it is over."""
 
     @property
     def is_over(self) -> bool:
@@ -54,6 +58,10 @@ class Fold:
     def __len__(self) -> int:
         return len(self._traces)
 
+    def __contains__(self, trace: str) -> bool:
+        """Whether the log holds entries of the trace, as far as it was folded in."""
+        return trace in self._traces
+
     def add(self, stored: Stored) -> None:
         """Fold in the next entry; one that was folded in before changes nothing."""
         if stored.sequence <= self.upto:
@@ -73,9 +81,11 @@ class Fold:
         if envelope is None:
             standing.unreadable = True
             return
+        standing.trace_id = standing.trace_id or envelope.trace or None
         if stored.key.submits:
             if not _rang(stored, envelope):
                 standing.submissions += 1
+                standing.told = False
             return
         share = returned(stored, envelope)
         if share is not None:
@@ -90,6 +100,12 @@ class Fold:
         for trace, standing in self._traces.items():
             if standing.is_over and standing.changed < before:
                 yield trace, standing
+
+    def untold(self) -> Iterator[tuple[str, Standing]]:
+        """The traces that are over, have a name, and of whose end nobody was told."""
+        for standing in self._traces.values():
+            if standing.trace_id is not None and not standing.told and standing.is_over:
+                yield standing.trace_id, standing
 
     def oldest_kept(self, before: float) -> int:
         """Sequence of the first entry of any trace that is not over, or changed since."""

@@ -11,7 +11,7 @@ from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.context import ChunkRequest, Context, Place, Targets, resolve
 from penguiflow.controller import Steering
 from penguiflow.decide import DONE, Outcome, Settlement
-from penguiflow.durable.commit import Commit, Emitted, delivery_of
+from penguiflow.durable.commit import SPILL, Commit, Emitted, delivery_of
 from penguiflow.durable.envelope import EGRESS, EXPIRED
 from penguiflow.durable.log import EntryTooLarge, InputGone, Log, LogError, TraceEnded
 from penguiflow.durable.running import RunningTraces
@@ -79,6 +79,8 @@ class DurableHost(RemoteSupport):
 
     async def send(self, run: Invocation | None, owner: Place, value: Any, to: Targets) -> None:
         self.send_nowait(run, owner, value, to)
+        if run is not None and len(run.outputs) >= SPILL:
+            await self._commit.spill(run)
 
     async def send_later(
         self, run: Invocation | None, owner: Place, value: Any, to: Targets, delay: float
@@ -183,7 +185,7 @@ class DurableHost(RemoteSupport):
         return DONE
 
     async def expire(self, run: Invocation, answer: Message) -> Outcome:
-        run.outputs = [Emitted(answer, (EGRESS,))]
+        run.outputs, run.spill = [Emitted(answer, (EGRESS,))], None
         try:
             await self._commit.result(delivery_of(run), run, outcome=EXPIRED)
         except LogError as problem:

@@ -14,8 +14,10 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.durable import hints, weight
-from penguiflow.durable.codec import ValueCodec
+from penguiflow.durable.claims import Claims, ObjectMissing, claimed_size
+from penguiflow.durable.codec import MalformedValue, ValueCodec
 from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import Envelope, decode
 from penguiflow.durable.inputs import Input, input_for
@@ -34,6 +36,12 @@ _REMEMBERED = 4096
 """Traces whose join is remembered in this process; forgetting one costs a read, not a result."""
 
 
+_MANY = 1000
+"""Inputs of one trace from which on a look is so dear that several inputs should share it."""
+_PAUSE_SHARE, _LONGEST_PAUSE = 2.0, 2.0
+"""How long such a look is waited for, in lengths of the last one, and in seconds at most."""
+
+
 @dataclass(slots=True)
 class _Seen:
     """What this process has seen of one trace's join."""
@@ -43,6 +51,8 @@ class _Seen:
     """Every input up to this sequence was seen by a read that found its group incomplete."""
     complete: dict[Key, Key] = field(default_factory=dict)
     """Inputs whose group was seen complete, with the key of the group's record."""
+    pause: float = 0.0
+    """Seconds to let pass before the next look: many inputs take long to read."""
     committed: set[Key] = field(default_factory=set)
     """Records of groups that are known to be committed."""
 
@@ -65,17 +75,21 @@ class DurableJoin:
         codec: ValueCodec,
         log: Log,
         *,
+        claims: Claims,
         worker: str,
+        clock: Clock = SYSTEM_CLOCK,
         probe: FlowInstrument | None = None,
         timeout: JoinTimeout | None = None,
     ) -> None:
+        self._clock = clock
         self.node = node
         self._name = str(node.name)
         self._token = topology.tokens[self._name]
         self._join = join
         self._codec = codec
+        self._claims = claims
         self._log = log
-        self._stuck = StuckJoins(log, topology, codec, worker=worker, probe=probe)
+        self._stuck = StuckJoins(log, topology, codec, claims, worker=worker, probe=probe)
         self._timeout = timeout
         self._patterns = topology.consumer(node).patterns
         self._traces: OrderedDict[str, _Seen] = OrderedDict()
@@ -94,6 +108,8 @@ class DurableJoin:
             LogUnavailable: the read did not show this very input: it was answered by a replica
                 that is behind.
             TooLate: the time of the input's group was over when it came.
+            MalformedValue, ObjectMissing: a value cannot be read; the delivery stands for the
+                group.
         """
         entry = delivery.log_delivery
         seen = self._seen(entry.stored.key.trace)
@@ -101,6 +117,8 @@ class DurableJoin:
         await seen.lock.acquire()
         try:
             if not await self._needs_nothing(entry.stored, seen):
+                if seen.pause:
+                    await self._clock.sleep(seen.pause)
                 opened = await self._look(delivery, seen)
         finally:
             if opened is None:
@@ -133,13 +151,13 @@ class DurableJoin:
         return seen
 
     async def _look(self, delivery: DurableDelivery, seen: _Seen) -> DurableDelivery | None:
-        own = delivery.log_delivery.stored
+        own, started = delivery.log_delivery.stored, self._clock.monotonic()
         arrivals, lost = await self._arrivals(own.key.trace)
         position = next((i for i, a in enumerate(arrivals) if a.stored.key == own.key), None)
         if position is None:
             msg = "the log's answer does not hold the input that asked; a replica is behind"
             raise LogUnavailable(msg)
-        count = self._join.expected(self._codec.unpack_output(arrivals[0].input.output))
+        count = await self._expected(arrivals[0])
         index = position // count
         group = arrivals[index * count : (index + 1) * count]
         identity = derive("join", self._name, index)
@@ -156,10 +174,14 @@ class DurableJoin:
             if lost:
                 for record in await self._stuck.end(own.key.trace):
                     hints.send(self._log, delivery.envelope.client, record)
+            if len(arrivals) > _MANY:
+                took = self._clock.monotonic() - started
+                seen.pause = min(_LONGEST_PAUSE, _PAUSE_SHARE * took)
             return None
-        completed = self._completed(delivery, identity, group)
-        seen.complete.update((arrival.stored.key, completed.record_key) for arrival in group)
-        return completed
+        self._stand_for(delivery, identity, group)
+        await self._take(delivery, group)
+        seen.complete.update((arrival.stored.key, delivery.record_key) for arrival in group)
+        return delivery
 
     async def time_out(self, entry: LogDelivery, envelope: Envelope) -> FlowError | None:
         """The time of a group is over, its timer has rung: if it is not complete, it ends.
@@ -174,7 +196,10 @@ class DurableJoin:
         arrivals, _ = await self._arrivals(trace)
         if self._timeout is None or not arrivals:
             return None
-        count = self._join.expected(self._codec.unpack_output(arrivals[0].input.output))
+        try:
+            count = await self._expected(arrivals[0])
+        except (MalformedValue, ObjectMissing):
+            return None  # each of its inputs ends as a dead letter
         starts = range(0, len(arrivals), count)
         start = next(
             (s for s in starts if derive("join", self._name, s // count) == envelope.input), None
@@ -198,6 +223,13 @@ class DurableJoin:
                 await self._timeout.late(arrival.stored, arrival.input, late)
         return self._timeout.error(envelope.trace, arrived=arrived, expected=count)
 
+    async def _expected(self, arrival: _Arrival) -> int:
+        """How many inputs the group of this one has. Raises `MalformedValue`, `ObjectMissing`."""
+        if isinstance(self._join.k, int):
+            return self._join.k
+        output = await self._claims.output(arrival.input.output)
+        return self._join.expected(self._codec.unpack_output(output))
+
     async def _arrivals(self, trace: str) -> tuple[list[_Arrival], bool]:
         """The inputs that are there, and whether a branch of the trace was lost."""
         patterns = [replace(p, trace=trace) for p in self._patterns]
@@ -211,16 +243,20 @@ class DurableJoin:
                 found.append(_Arrival(entry, value, envelope))
         return found, lost
 
-    def _completed(
-        self, delivery: DurableDelivery, identity: str, group: list[_Arrival]
-    ) -> DurableDelivery:
-        delivery.value = joined([self._codec.unpack_output(a.input.output) for a in group])
+    async def _take(self, delivery: DurableDelivery, group: list[_Arrival]) -> None:
+        """Read the values of a complete group."""
         delivery.joined = [(a.stored, a.envelope) for a in group]
+        size = sum(claimed_size(arrival.input.output) for arrival in group)
+        if size:
+            await self._claims.hold(delivery, size)
+        outputs = (await self._claims.output(arrival.input.output) for arrival in group)
+        delivery.value = joined([self._codec.unpack_output(output) async for output in outputs])
+
+    def _stand_for(self, delivery: DurableDelivery, identity: str, group: list[_Arrival]) -> None:
         delivery.input_id = identity
         delivery.share = weight.add(a.input.share for a in group)
         trace = delivery.log_delivery.stored.key.trace
         delivery.record_key = record_key(trace, self._token, delivery.input_id)
-        return delivery
 
 
 async def _pass_on(message: Any, ctx: Any) -> Any:

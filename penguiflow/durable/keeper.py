@@ -3,6 +3,9 @@
 What is held is bounded by the traces under way and those kept for a while, not by history. A late
 worker of a removed trace is refused by the log, since its input is gone.
 
+Objects of large values go after that, once their trace has left the log and they are old enough
+that nobody can be about to name them.
+
 Any worker may do a round; who does is decided by a marker in the log that lives for one round. Two
 rounds at once would do no harm: each removes only what the log itself says is over.
 """
@@ -16,12 +19,22 @@ import random
 from typing import Protocol
 
 from penguiflow.clock import Clock
+from penguiflow.durable.claims import trace_of_object
+from penguiflow.durable.dead_letters import DeadLetters
 from penguiflow.durable.fold import Fold
 from penguiflow.durable.log import Log, LogError, Stored
 from penguiflow.events import log_event
+from penguiflow.state.protocols import SupportsTraceEnds
 
+_TOLD_AT_ONCE = 64
 _ONE_BY_ONE = 10_000
 """Traces removed one by one per round, at most; the rest goes at once, below a sequence."""
+
+
+OBJECT_GRACE = 7200.0
+"""Seconds for which an object stays whose trace is not in the log: its entry may be on its way."""
+_SWEEP = 600.0
+"""Seconds between two looks at the objects."""
 
 
 class KeepableLog(Log, Protocol):
@@ -44,15 +57,31 @@ class Keeper:
         log: The log to tidy.
         retention: Seconds for which a trace is kept after its last entry once it is over.
         interval: Seconds between two rounds.
+        ends: Is told of each trace that is over, once at least; its failure is logged, and it is
+            told again in the next round.
+        object_grace: Seconds for which an object stays at least.
+        letters: Dead letters of the flow; what they refer to stays as long as they do.
     """
 
     def __init__(
-        self, log: KeepableLog, *, clock: Clock, retention: float = 900.0, interval: float = 30.0
+        self,
+        log: KeepableLog,
+        *,
+        clock: Clock,
+        retention: float = 900.0,
+        interval: float = 30.0,
+        ends: SupportsTraceEnds | None = None,
+        object_grace: float = OBJECT_GRACE,
+        letters: DeadLetters | None = None,
     ) -> None:
+        self._ends = ends
         self._log = log
         self._clock = clock
         self._retention = retention
         self._interval = interval
+        self._object_grace = object_grace
+        self._letters = letters
+        self._swept = float("-inf")
         self._fold = Fold()
         self._task: asyncio.Task[None] | None = None
 
@@ -82,8 +111,34 @@ class Keeper:
             LogError: the log does not answer; the next round goes on.
         """
         await self._read_on()
+        if self._ends is not None:
+            await self._tell(self._ends)
         before = self._log.server_time() - self._retention
-        return await self._remove(before)
+        removed = await self._remove(before)
+        now = self._clock.monotonic()
+        if now - self._swept >= _SWEEP:
+            await self.sweep()
+            self._swept = now
+        return removed
+
+    async def sweep(self) -> int:
+        """Remove the objects of traces that are not in the log and have no dead letter.
+
+        Returns:
+            How many.
+
+        Raises:
+            LogError: the log does not answer; the next look goes on.
+        """
+        before = self._log.server_time() - self._object_grace
+        held = frozenset() if self._letters is None else await self._letters.traces()
+        await self._read_on()
+
+        def is_wanted(name: str) -> bool:
+            flow, trace = trace_of_object(name)
+            return flow != self._log.flow or trace in self._fold or trace in held
+
+        return await self._log.objects.remove_strays(is_wanted, before=before)
 
     async def _read_on(self) -> None:
         while True:
@@ -92,6 +147,26 @@ class Keeper:
                 self._fold.add(entry)
             if not entries:
                 return
+
+    async def _tell(self, ends: SupportsTraceEnds) -> None:
+        """Say which traces are over, some at once."""
+        over = list(self._fold.untold())
+        for start in range(0, len(over), _TOLD_AT_ONCE):
+            some = over[start : start + _TOLD_AT_ONCE]
+            told = await asyncio.gather(*(self._told(ends, trace) for trace, _ in some))
+            for (_, standing), done in zip(some, told, strict=True):
+                standing.told = done
+            if not all(told):
+                return  # the next round goes on
+
+    async def _told(self, ends: SupportsTraceEnds, trace_id: str) -> bool:
+        try:
+            await ends.mark_trace_ended(trace_id, tenant=self._log.tenant)
+        except Exception as error:  # noqa: BLE001 - any store's: told, and repeated
+            failure = {"trace_id": trace_id, "kind": "trace_ended", "exception": repr(error)}
+            log_event(logging.ERROR, "state_store_save_failed", failure, error)
+            return False
+        return True
 
     async def _remove(self, before: float) -> int:
         """Remove whole traces only: first those that reach beyond the line, then all below it.

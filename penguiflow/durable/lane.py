@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penguiflow.decide import Outcome, Settlement
+from penguiflow.durable.claims import ObjectMissing, claimed_size
 from penguiflow.durable.dead_letters import DeadLetter, DeadLetters, Reason
 from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.envelope import Envelope, EnvelopeTooNew, MalformedEnvelope, decode
@@ -27,6 +28,7 @@ from penguiflow.telemetry.instrument import Bury, Settle
 from penguiflow.worker import Worker
 
 if TYPE_CHECKING:
+    from penguiflow.durable.claims import Claims
     from penguiflow.durable.codec import ValueCodec
     from penguiflow.durable.commit import Commit
     from penguiflow.durable.host import DurableHost
@@ -42,6 +44,7 @@ class Lane:
         *,
         codec: ValueCodec,
         commit: Commit,
+        claims: Claims,
         dead_letters: DeadLetters,
         worker_id: str,
         max_deliveries: int,
@@ -54,6 +57,7 @@ class Lane:
         self._host = host
         self._codec = codec
         self._commit = commit
+        self._claims = claims
         self._dead_letters = dead_letters
         self._worker_id = worker_id
         self._max_deliveries = max_deliveries
@@ -97,6 +101,8 @@ class Lane:
 
     def _over(self, task: asyncio.Task[Any], delivery: DurableDelivery | None) -> None:
         del self._tasks[task]
+        if self._claims.holds and delivery not in self._waiting:
+            self._claims.release(delivery)
         if delivery not in self._waiting and self.consumption is not None:
             self.consumption.release()
 
@@ -161,20 +167,26 @@ class Lane:
         self, entry: LogDelivery, envelope: Envelope, found: Input
     ) -> DurableDelivery | None:
         delivery = self._delivery(entry, envelope, found, None)
-        if self._join is not None:
-            try:
-                return await self._join.open(delivery)
-            except TooLate as late:
-                await self._bury_input(delivery, Reason.JOIN_TIMEOUT, str(late))
-                return None
-        if entry.num_delivered > 1 and await self._known(delivery):
+        if self._join is None and entry.num_delivered > 1 and await self._known(delivery):
             return None
         try:
-            delivery.value = self._codec.unpack_output(found.output)
+            if self._join is not None:
+                return await self._join.open(delivery)
+            output, size = found.output, claimed_size(found.output)
+            if size:
+                await self._claims.hold(delivery, size)
+                output = await self._claims.output(output)
+            delivery.value = self._codec.unpack_output(output)
         except MalformedValue as exc:
             await self._bury_input(delivery, Reason.UNKNOWN_TYPE, str(exc))
-            return None
-        return delivery
+        except TooLate as late:
+            await self._bury_input(delivery, Reason.JOIN_TIMEOUT, str(late))
+        except ObjectMissing as exc:
+            await self._bury_input(delivery, Reason.OBJECT_MISSING, str(exc))
+        else:
+            return delivery
+        self._claims.release(delivery)
+        return None
 
     async def _known(self, delivery: DurableDelivery) -> bool:
         """Whether a redelivered input needs no run: it has a record, or came too often."""

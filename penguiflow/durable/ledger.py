@@ -27,6 +27,9 @@ class TraceStatus(StrEnum):
         return self in (TraceStatus.COMPLETED, TraceStatus.FAILED, TraceStatus.CANCELLED)
 
 
+_FAILURES = {Kind.RECORD: (FAILED, DEAD), Kind.OUTPUT: (DEAD,)}
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An entry and its envelope; None when it could not be read."""
@@ -76,13 +79,11 @@ class Books:
 
     @property
     def failures(self) -> list[Entry]:
-        """The records of inputs that failed for good."""
+        """The records of inputs that failed for good, and the ends of outputs that are gone."""
         return [
             e
             for e in self.entries
-            if e.stored.key.kind is Kind.RECORD
-            and e.envelope is not None
-            and e.envelope.outcome in (FAILED, DEAD)
+            if e.envelope is not None and e.envelope.outcome in _FAILURES.get(e.stored.key.kind, ())
         ]
 
     @property

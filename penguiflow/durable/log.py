@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -98,6 +98,10 @@ class Pattern:
     trace: str | None = None
     node: str | None = None
     input: str | None = None
+
+
+INLINE_BYTES: Final = 512 * 1024
+"""Bytes beyond which data goes into objects, also where a message would carry it."""
 
 
 class LogError(Exception):
@@ -209,6 +213,43 @@ class Subscription(Protocol):
         """Idempotent."""
 
 
+class Objects(Protocol):
+    """Where values lie that are too large for an entry: by name, each written once with a content
+    that its name tells. One store for all flows of a tenant."""
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Keep an object; it is there for every reader when this returns.
+
+        It is kept for at least as long as an entry of the log can be, from now on, unless
+        `remove_strays` takes it. An object that is there already is taken for the same.
+
+        Raises:
+            LogFull: no room; nothing was kept.
+            LogUnavailable: the outcome stayed unknown; repeat it.
+        """
+
+    async def get(self, name: str) -> bytes | None:
+        """The object; None when it is gone or damaged.
+
+        Raises:
+            LogUnavailable: no answer.
+        """
+
+    async def remove_strays(self, is_wanted: Callable[[str], bool], *, before: float) -> int:
+        """Remove objects that nobody wants.
+
+        Args:
+            is_wanted: Whether the object of this name stays.
+            before: Only what was last put before, by the log's clock.
+
+        Returns:
+            How many went.
+
+        Raises:
+            LogError: no answer.
+        """
+
+
 class Log(Protocol):
     """Journal and edge of one flow of one tenant.
 
@@ -220,6 +261,11 @@ class Log(Protocol):
     flow: str
     system: str
     """What keeps it, as OpenTelemetry's `messaging.system` names it."""
+    objects: Objects
+
+    @property
+    def inline_bytes(self) -> int:
+        """Bytes of data that an entry takes for certain; what is larger goes into objects."""
 
     async def append(
         self,

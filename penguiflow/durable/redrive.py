@@ -20,11 +20,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import msgspec
+
 from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.durable.audit import outputs_of
+from penguiflow.durable.claims import Claims, claimed_size
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.dead_letters import Buried, Selection
-from penguiflow.durable.envelope import DEAD, VERSION, Envelope, decode, encode
+from penguiflow.durable.envelope import DEAD, VERSION, WITH_CLAIMS, Envelope, decode, encode
 from penguiflow.durable.ledger import Books
 from penguiflow.durable.log import (
     AlreadyCommitted,
@@ -101,7 +104,8 @@ class Redriver:
         self._log = log
         self._journal = journal
         self._topology = topology
-        self._stuck = StuckJoins(log, topology, codec, worker=by)
+        self._claims = Claims(log, clock=clock)
+        self._stuck = StuckJoins(log, topology, codec, self._claims, worker=by)
         self._by = by
         self._clock = clock
 
@@ -163,6 +167,7 @@ class Redriver:
 
         Raises:
             EntryTooLarge: the submission does not fit into the log.
+            ObjectMissing: a value was large, and the object that held it is gone.
             LogError: the log or the dead letters do not answer; a repeated call goes on.
         """
         last: float | None = None
@@ -222,12 +227,12 @@ class Redriver:
     async def _submit(self, unit: Unit) -> bool:
         """Steps 3 to 5; False when the new trace was cancelled."""
         trace = trace_token(unit.new_trace)
-        envelope = decode(unit.entry)
+        envelope = await self._adopted(trace, decode(unit.entry), copy=not unit.started)
         key = Key(Kind.INGRESS, trace, input=envelope.input)
         counts = unit.started
         if not counts:
             try:
-                sequence = await self._log.append(key, unit.entry, absent=end_key(trace))
+                sequence = await self._log.append(key, encode(envelope), absent=end_key(trace))
             except TraceEnded:
                 return False
             except AlreadyCommitted:
@@ -240,6 +245,13 @@ class Redriver:
                 await self._withdraw(key, sequence)
         await self._expand(unit, envelope, Position(key, counts))
         return True
+
+    async def _adopted(self, trace: str, envelope: Envelope, *, copy: bool) -> Envelope:
+        """The submission with objects of its own: those of the old trace go with that."""
+        if not any(claimed_size(output) for output in envelope.outputs):
+            return envelope
+        outputs = [await self._claims.adopt(trace, o, copy=copy) for o in envelope.outputs]
+        return msgspec.structs.replace(envelope, v=WITH_CLAIMS, outputs=tuple(outputs))
 
     async def _withdraw(self, key: Key, sequence: int) -> None:
         """Another redrive was faster and its trace is over: ours must not look like one."""

@@ -11,7 +11,8 @@ import contextlib
 
 from penguiflow.durable import weight
 from penguiflow.durable.arrivals import Arrival, arrivals_of, groups_of
-from penguiflow.durable.codec import ValueCodec
+from penguiflow.durable.claims import Claims, ObjectMissing
+from penguiflow.durable.codec import MalformedValue, ValueCodec
 from penguiflow.durable.envelope import FAILED, VERSION, Envelope, encode
 from penguiflow.durable.inputs import returned
 from penguiflow.durable.ledger import Books
@@ -29,11 +30,13 @@ class StuckJoins:
         log: Log,
         topology: Topology,
         codec: ValueCodec,
+        claims: Claims,
         *,
         worker: str,
         probe: FlowInstrument | None = None,
     ) -> None:
         self._log = log
+        self._claims = claims
         self._codec = codec
         self._topology = topology
         self._worker = worker
@@ -72,8 +75,9 @@ class StuckJoins:
         """End the joins of a trace, if nothing more can arrive. Raises `LogError`."""
         books = Books.of(trace, await self._log.read(everything(trace)))
         waiting = self._waiting(books)
-        if any(self._is_complete(name, arrivals) for name, arrivals in waiting.items()):
-            return []  # it is about to be committed
+        for name, arrivals in waiting.items():
+            if await self._is_complete(name, arrivals):
+                return []  # it is about to be committed
         shares = [a.share for arrivals in waiting.values() for _, a in arrivals]
         for entry in books.entries:
             if entry.envelope is not None and not entry.stored.key.kind.is_marker:
@@ -102,12 +106,18 @@ class StuckJoins:
                 found[name] = [(len(groups.records), a) for a in left]
         return found
 
-    def _is_complete(self, name: str, arrivals: list[tuple[int, Arrival]]) -> bool:
+    async def _is_complete(self, name: str, arrivals: list[tuple[int, Arrival]]) -> bool:
         """Whether the inputs that wait make a group."""
         envelope = arrivals[0][1].entry.envelope
         assert envelope is not None  # noqa: S101 - an arrival was read
-        value = self._codec.unpack_output(envelope.outputs[0])
-        return len(arrivals) >= self._joins[name].expected(value)
+        join = self._joins[name]
+        if isinstance(join.k, int):
+            return len(arrivals) >= join.k
+        try:
+            value = self._codec.unpack_output(await self._claims.output(envelope.outputs[0]))
+        except (MalformedValue, ObjectMissing):
+            return False
+        return len(arrivals) >= join.expected(value)
 
     async def _fail(
         self, trace: str, name: str, arrivals: list[tuple[int, Arrival]]

@@ -112,6 +112,17 @@ def everything(trace: str) -> Sequence[Pattern]:
     return [Pattern(trace=trace)]
 
 
+def standing(trace: str) -> Sequence[Pattern]:
+    """The entries of a trace that say how far it is: not those that are only inputs of nodes."""
+    return [
+        Pattern(kind=Kind.INGRESS, trace=trace),
+        Pattern(kind=Kind.TIMER, trace=trace),
+        Pattern(kind=Kind.RECORD, trace=trace),
+        Pattern(kind=Kind.OUTPUT, trace=trace, node=EGRESS_TOKEN),
+        *(Pattern(kind=kind, trace=trace) for kind in Kind if kind.is_marker),
+    ]
+
+
 def record_key(trace: str, node_token: str, input_id: str) -> Key:
     """The key of a node's result for an input."""
     return Key(Kind.RECORD, trace, node_token, input_id)

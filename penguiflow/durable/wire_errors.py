@@ -4,6 +4,7 @@ WireError
   MalformedEnvelope   these bytes are no envelope
   EnvelopeTooNew      a later version wrote it; this worker cannot read it
   NotEncodable        a value cannot travel; says where it lies, what it is, what to do
+    ValueTooLarge     it is larger than the flow allows
   MalformedValue      these bytes are no value of this codec
     UnknownType       they name a type that this process does not know
 """
@@ -50,6 +51,10 @@ class NotEncodable(WireError):
     def within(self, step: str) -> NotEncodable:
         """The same error, seen from one container further out."""
         return type(self)(self.type_name, self.hint, step + self.path)
+
+
+class ValueTooLarge(NotEncodable):
+    """A packed value is larger than the flow allows."""
 
 
 class MalformedValue(WireError):

@@ -16,10 +16,11 @@ from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.durable.backlog import watch_backlogs
 from penguiflow.durable.cancel import CANCEL_TOPIC, announced
 from penguiflow.durable.check import check_durable
+from penguiflow.durable.claims import Claims
 from penguiflow.durable.codec import TypeMap, ValueCodec
 from penguiflow.durable.commit import Commit
 from penguiflow.durable.dead_letters import DeadLetters
-from penguiflow.durable.envelope import decode
+from penguiflow.durable.envelope import MAX_VALUE_BYTES, decode
 from penguiflow.durable.host import DurableHost
 from penguiflow.durable.join import DurableJoin
 from penguiflow.durable.join_timeout import JoinTimeout
@@ -57,6 +58,7 @@ class DurableWorker:
         lease: Seconds after which an input of a dead worker is delivered to another one.
         max_deliveries: Deaths of workers over one input after which it is buried.
         newer_delay: Seconds for which an entry of a newer version is left to newer workers.
+        max_value_bytes: Bytes that one packed value may have; a result beyond fails its node.
         on_gone: Called with (node, reason) when a consumer was deleted by somebody else.
         telemetry: Observes what is done here; by default what the flow was given.
 
@@ -77,6 +79,7 @@ class DurableWorker:
         lease: float = 15.0,
         max_deliveries: int = DEFAULT_MAX_DELIVERIES,
         newer_delay: float = 30.0,
+        max_value_bytes: int = MAX_VALUE_BYTES,
         worker_id: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
         on_gone: Callable[[str, str], None] | None = None,
@@ -92,20 +95,15 @@ class DurableWorker:
         self._concurrency = concurrency
         self._on_gone = on_gone
         self._limits = (max_deliveries, newer_delay)
-        self._codec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
+        self._codec = ValueCodec(TypeMap.of_flow(flow.graph, registry), max_bytes=max_value_bytes)
+        self._claims = Claims(log, clock=clock)
         self._dead_letters = dead_letters
         telemetry = telemetry or flow.telemetry
         self._probe = _probe(telemetry, log, self.id)
         self._commit = Commit(
-            log,
-            self.topology,
-            self._codec,
-            dead_letters,
-            worker=self.id,
-            emits_errors=flow.emits_errors,
-            clock=clock,
-            probe=self._probe,
-        )
+            log, self.topology, self._codec, dead_letters, worker=self.id, clock=clock,
+            emits_errors=flow.emits_errors, claims=self._claims, probe=self._probe,
+        )  # fmt: skip
         self.host: DurableHost = DurableHost(
             log, self.topology, self._commit, events=self._events(flow), registry=registry,
             clock=clock, instrument=self._probe,
@@ -151,8 +149,8 @@ class DurableWorker:
                 dead_letters=self._dead_letters, worker=self.id,
             )  # fmt: skip
         return DurableJoin(
-            node, join, self.topology, self._codec, self.log, worker=self.id, probe=self._probe,
-            timeout=timeout,
+            node, join, self.topology, self._codec, self.log, claims=self._claims, worker=self.id,
+            clock=self._clock, probe=self._probe, timeout=timeout,
         )  # fmt: skip
 
     def _lane(self, node: Node) -> Lane:
@@ -162,6 +160,7 @@ class DurableWorker:
             self.host,
             codec=self._codec,
             commit=self._commit,
+            claims=self._claims,
             dead_letters=self._dead_letters,
             worker_id=self.id,
             max_deliveries=max_deliveries,

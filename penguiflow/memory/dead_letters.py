@@ -17,3 +17,6 @@ class MemoryDeadLetters:
 
     async def letters(self, *, limit: int = 1000) -> list[DeadLetter]:
         return list(self._letters.values())[:limit]
+
+    async def traces(self) -> frozenset[str]:
+        return frozenset(key.trace for key, _ in self._letters)

@@ -45,7 +45,7 @@ class Entries:
         "_last",
         "_max_bytes",
         "_max_entries",
-        "_max_entry_bytes",
+        "max_entry_bytes",
     )
 
     def __init__(
@@ -58,7 +58,7 @@ class Entries:
     ) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._max_entry_bytes = max_entry_bytes
+        self.max_entry_bytes = max_entry_bytes
         self._end_ttl = end_ttl
         self._by_key: dict[Key, Stored] = {}
         self._by_sequence: dict[int, Stored] = {}
@@ -91,8 +91,8 @@ class Entries:
             msg = "an append takes `after` or `absent`, not both"
             raise ValueError(msg)
         size = carried_size(data, headers)
-        if size > self._max_entry_bytes:
-            raise EntryTooLarge(size, self._max_entry_bytes)
+        if size > self.max_entry_bytes:
+            raise EntryTooLarge(size, self.max_entry_bytes)
         # First the expectations (on the input, on the marker), then the fence on the own key, then
         # the room: a zombie of a purged trace hears InputGone even where the log is full.
         if after is not None and not self._is_at(after):

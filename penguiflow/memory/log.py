@@ -10,12 +10,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penguiflow.clock import SYSTEM_CLOCK, Clock
-from penguiflow.durable.log import ConsumerSpec, Key, Log, LogDelivery, Pattern, Position, Stored
+from penguiflow.durable.log import (
+    INLINE_BYTES,
+    ConsumerSpec,
+    Key,
+    Log,
+    LogDelivery,
+    Objects,
+    Pattern,
+    Position,
+    Stored,
+)
 from penguiflow.memory.consumption import Line, MemoryConsumption
 from penguiflow.memory.entries import Entries
 from penguiflow.memory.loop import turn
+from penguiflow.memory.objects import MemoryObjects
 from penguiflow.memory.store import LogStore
 from penguiflow.memory.topics import MemorySubscription
+
+_FENCES = 1024
+"""Bytes that headers may take of an entry."""
 
 
 class MemoryLog(Log):
@@ -31,6 +45,7 @@ class MemoryLog(Log):
         max_entries: Entries the log takes until it is full; no limit when None.
         max_bytes: Bytes the log takes until it is full; no limit when None.
         max_entry_bytes: Bytes of payload and headers that one entry may have.
+        max_object_bytes: Bytes that all objects take until there is no room; no limit when None.
         end_ttl: Seconds after which an end marker leaves the log; never when None.
         store: The log to join; the clock and the limits are then its own.
     """
@@ -44,6 +59,7 @@ class MemoryLog(Log):
         max_entries: int | None = None,
         max_bytes: int | None = None,
         max_entry_bytes: int = 1_000_000,
+        max_object_bytes: int | None = None,
         end_ttl: float | None = 86_400.0,
         store: LogStore | None = None,
     ) -> None:
@@ -56,10 +72,15 @@ class MemoryLog(Log):
             max_entry_bytes=max_entry_bytes,
             end_ttl=end_ttl,
         )
-        self._store = store or LogStore(entries, clock)
+        self._store = store or LogStore(entries, clock, max_object_bytes=max_object_bytes)
         self._line = Line()
+        self.objects: Objects = MemoryObjects(self._store.objects, self._line)
         self._consumptions: list[MemoryConsumption] = []
         self._subscriptions: list[MemorySubscription] = []
+
+    @property
+    def inline_bytes(self) -> int:
+        return min(INLINE_BYTES, self._store.entries.max_entry_bytes - _FENCES)
 
     async def append(
         self,

@@ -9,18 +9,22 @@ from penguiflow.durable.log import ConsumerSpec, Key, Position, Stored
 from penguiflow.memory.consumer import MemoryConsumer
 from penguiflow.memory.entries import Entries
 from penguiflow.memory.live import Live
+from penguiflow.memory.objects import ObjectShelf
 from penguiflow.memory.topics import Topics
 
 
 class LogStore:
     """The server's side of a memory log. Every change is one step of the event loop."""
 
-    def __init__(self, entries: Entries, clock: Clock) -> None:
+    def __init__(
+        self, entries: Entries, clock: Clock, *, max_object_bytes: int | None = None
+    ) -> None:
         self.entries = entries
         self.clock = clock
         self.topics: Topics = Topics()
         self._consumers: dict[str, MemoryConsumer] = {}
         self.live: Live = Live()
+        self.objects: ObjectShelf = ObjectShelf(clock, max_bytes=max_object_bytes)
         self._round_until = float("-inf")
 
     def append(

@@ -27,6 +27,14 @@ class Rejected(NotRetryable):
         self.code = code
 
 
+class Failed(Exception):
+    """Raised by a handler to fail a call with a code of its own."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class AuthRequired(NotRetryable):
     """Raised by a handler that lacks credentials. The task waits for its caller; then the handler
     is called again, and has them in `ctx.credentials`. What it streamed before stays.

@@ -10,7 +10,7 @@ from typing import Any
 from penguiflow.clock import Clock
 from penguiflow.errors import TraceCancelled
 from penguiflow.remote_models import RemoteTaskState
-from penguiflow.serving.handling import AuthRequired, Rejected, TaskHandler
+from penguiflow.serving.handling import AuthRequired, Failed, Rejected, TaskHandler
 from penguiflow.serving.models import (
     Answered,
     Asked,
@@ -148,8 +148,11 @@ class InMemoryTask:
             raise
         except Rejected as refusal:
             state, error = RemoteTaskState.REJECTED, (refusal.code, str(refusal))
-        except TraceCancelled as cancelled:
-            state, error = RemoteTaskState.CANCELLED, ("CANCELLED", str(cancelled))
+        except Failed as failure:
+            state, error = RemoteTaskState.FAILED, (failure.code, str(failure))
+        except TraceCancelled:
+            reason = "the flow cancelled the call"
+            state, error = RemoteTaskState.CANCELLED, ("CANCELLED", reason)
         except Exception as problem:  # noqa: BLE001 - whatever it is, it is the task's end
             text = f"{type(problem).__name__}: {problem}"
             state, error = RemoteTaskState.FAILED, ("HANDLER_EXCEPTION", text)

@@ -31,8 +31,10 @@ from penguiflow.state.protocols import (
     SupportsPlannerState,
     SupportsRetention,
     SupportsSteering,
+    SupportsSweep,
     SupportsTasks,
     SupportsTenantHistory,
+    SupportsTraceEnds,
     SupportsTrajectories,
 )
 
@@ -72,8 +74,10 @@ __all__ = [
     "SupportsPlannerState",
     "SupportsRetention",
     "SupportsSteering",
+    "SupportsSweep",
     "SupportsTasks",
     "SupportsTenantHistory",
+    "SupportsTraceEnds",
     "SupportsTrajectories",
     "TaskContextSnapshot",
     "TaskState",

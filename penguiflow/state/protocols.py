@@ -13,6 +13,8 @@ SupportsBindingTransfer        bindings by trace, tenant or age; take-over, dele
 SupportsBulkEvents             many events in one call
 SupportsTenantHistory          one tenant's share of a history
 SupportsRetention              forgetting traces
+SupportsTraceEnds              knowing when a trace is over
+SupportsSweep                  applying its own retention
 """
 
 from __future__ import annotations
@@ -72,6 +74,25 @@ class SupportsRetention(Protocol):
 
     async def expire_traces(self, *, older_than: timedelta) -> int:
         """Forget every trace whose last event arrived longer ago; how many there were."""
+
+
+@runtime_checkable
+class SupportsTraceEnds(Protocol):
+    """Keeps a trace for a while after its end, and not longer."""
+
+    async def mark_trace_ended(self, trace_id: str, *, tenant: str | None = None) -> None:
+        """Note that nothing more happens in a trace. Guarantees: idempotent."""
+
+
+@runtime_checkable
+class SupportsSweep(Protocol):
+    """Removes what its retention has no time for any more."""
+
+    async def sweep(self) -> object:
+        """Apply the retention once; what it gives says what was removed.
+
+        Guarantees: harmless when several processes do it at once, and when it is broken off.
+        """
 
 
 @runtime_checkable
@@ -260,7 +281,9 @@ __all__ = [
     "SupportsPlannerState",
     "SupportsRetention",
     "SupportsSteering",
+    "SupportsSweep",
     "SupportsTasks",
     "SupportsTenantHistory",
+    "SupportsTraceEnds",
     "SupportsTrajectories",
 ]

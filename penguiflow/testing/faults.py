@@ -14,6 +14,7 @@ from penguiflow.durable.log import (
     Key,
     Log,
     LogDelivery,
+    Objects,
     Pattern,
     Position,
     Stored,
@@ -25,6 +26,24 @@ from penguiflow.testing.faulty_consumption import FaultyConsumption
 _ANY = (Fault.LOST, Fault.UNKNOWN, Fault.LATE)
 # Of a call that opens something: what nobody knows of could never be closed.
 _CLEAN = (Fault.LOST, Fault.LATE)
+
+
+class FaultyObjects(Objects):
+    """The objects of a log behind a bad connection."""
+
+    def __init__(self, objects: Objects, line: BadLine) -> None:
+        self._objects = objects
+        self._line = line
+
+    async def put(self, name: str, data: bytes) -> None:
+        await self._line.attempt(partial(self._objects.put, name, data), *_ANY)
+
+    async def get(self, name: str) -> bytes | None:
+        return await self._line.attempt(partial(self._objects.get, name), *_ANY)
+
+    async def remove_strays(self, is_wanted: Callable[[str], bool], *, before: float) -> int:
+        remove = partial(self._objects.remove_strays, is_wanted, before=before)
+        return await self._line.attempt(remove, *_ANY)
 
 
 class FaultyLog(Log):
@@ -57,6 +76,7 @@ class FaultyLog(Log):
         self.flow: str = log.flow
         self._log = log
         self._line = BadLine(seed, rate=rate, clock=clock, longest_delay=longest_delay)
+        self.objects: Objects = FaultyObjects(log.objects, self._line)
 
     @property
     def rate(self) -> float:
@@ -71,6 +91,10 @@ class FaultyLog(Log):
     def faults(self) -> Counter[Fault]:
         """How often each fault happened."""
         return self._line.faults
+
+    @property
+    def inline_bytes(self) -> int:
+        return self._log.inline_bytes
 
     async def append(
         self,

@@ -23,7 +23,7 @@ from penguiflow.telemetry import Instrument
 from penguiflow_nats.agent import Agent, AgentOptions, BadHandler
 from penguiflow_nats.commands.agent import AgentSpec, BadAgentSpec, as_agent, run_agent
 from penguiflow_nats.commands.observing import add_telemetry, observed
-from penguiflow_nats.commands.shared import add_server, explained
+from penguiflow_nats.commands.shared import add_server, explained, server_of
 from penguiflow_nats.errors import ConnectFailed
 from penguiflow_nats.synadia import FrontOptions, SynadiaFront, answering
 
@@ -176,7 +176,7 @@ class _Process:
         async with self._prompts() as self._front:
             return await run_agent(
                 self._agent,
-                self._args.nats,
+                server_of(self._args),
                 tenant=self._args.tenant,
                 options=self._options(),
                 drain=self._args.drain,
@@ -194,7 +194,7 @@ class _Process:
             yield None
             return
         async with answering(
-            args.nats,
+            server_of(args),
             agent=self._agent.name,
             skill=args.prompts,
             owner=args.owner,

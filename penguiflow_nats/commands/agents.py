@@ -14,7 +14,7 @@ from penguiflow.cli.output import say
 from penguiflow_nats.commands.agents_call import CallOfAgent, add_call
 from penguiflow_nats.commands.agents_text import described, json_of, listed
 from penguiflow_nats.commands.agents_top import Top
-from penguiflow_nats.commands.shared import add_server, explained
+from penguiflow_nats.commands.shared import add_server, explained, server_of
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.discovery import QUIET, FoundAgent, find_agents
 from penguiflow_nats.runtime import connected
@@ -70,7 +70,7 @@ async def _found(args: Namespace, connection: Connection, *, stats: bool) -> lis
 
 
 async def _ls(args: Namespace) -> int:
-    async with connected(args.nats) as connection:
+    async with connected(server_of(args)) as connection:
         found = await _found(args, connection, stats=False)
     if args.json:
         say(json_of(found))
@@ -82,7 +82,7 @@ async def _ls(args: Namespace) -> int:
 
 
 async def _info(args: Namespace) -> int:
-    async with connected(args.nats) as connection:
+    async with connected(server_of(args)) as connection:
         found = await _found(args, connection, stats=True)
         if not found:
             there = await find_agents(connection, tenant=args.tenant, quiet=args.quiet)
@@ -99,7 +99,7 @@ async def _call(args: Namespace) -> int:
 
 async def _top(args: Namespace) -> int:
     top, looks = Top(), 0
-    async with connected(args.nats) as connection:
+    async with connected(server_of(args)) as connection:
         with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how one leaves
             while args.count is None or looks < args.count:
                 if looks:

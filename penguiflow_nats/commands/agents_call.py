@@ -26,6 +26,7 @@ from penguiflow_nats.answer import NatsStreamEvent
 from penguiflow_nats.call_errors import AgentNotFound, ReplyGap
 from penguiflow_nats.call_subjects import BadAgentAddress
 from penguiflow_nats.commands.agents_text import json_of
+from penguiflow_nats.commands.server import server_of
 from penguiflow_nats.discovering import DiscoveringTransport
 from penguiflow_nats.discovery import AgentNotKnown
 from penguiflow_nats.plain_values import PlainCodec
@@ -80,7 +81,7 @@ class CallOfAgent:
             task_id=secrets.token_hex(16),
             timeout_s=args.timeout,
         )
-        async with _Transport(args.nats, tenant=args.tenant) as transport:
+        async with _Transport(server_of(args), tenant=args.tenant) as transport:
             with self._cancelled_by_signals():
                 try:
                     await self._follow(transport, request)

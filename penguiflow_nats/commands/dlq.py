@@ -33,7 +33,7 @@ from penguiflow.types import Message
 from penguiflow_nats import error_codes
 from penguiflow_nats.commands.dlq_options import add_selection, selected
 from penguiflow_nats.commands.dlq_text import described, json_of, line_of, outcome_of
-from penguiflow_nats.commands.shared import add_flow, add_server, explained, opened_log
+from penguiflow_nats.commands.shared import add_flow, add_server, explained, opened_log, server_of
 from penguiflow_nats.errors import ApiError
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.letter_box import LetterBox
@@ -104,7 +104,7 @@ def _add_redrive(parser: ArgumentParser) -> None:
 
 @asynccontextmanager
 async def _box(args: Namespace) -> AsyncIterator[LetterBox]:
-    async with connected(args.nats) as connection:
+    async with connected(server_of(args)) as connection:
         box = LetterBox(connection, tenant=args.tenant)
         try:
             await JetStream(connection).stream_info(box.stream)

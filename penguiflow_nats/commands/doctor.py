@@ -12,7 +12,7 @@ from penguiflow.cli.errors import CommandError
 from penguiflow.cli.loading import load_flow
 from penguiflow.cli.options import count, option, patience, seconds
 from penguiflow.cli.output import say
-from penguiflow_nats.commands.shared import add_server, explained
+from penguiflow_nats.commands.shared import add_server, explained, server_of
 from penguiflow_nats.doctor import Case, Finding, diagnose, look, summary
 from penguiflow_nats.runtime import connected
 
@@ -84,7 +84,7 @@ async def _examine(args: Namespace) -> list[Finding]:
         concurrency=args.concurrency,
         workers=args.workers,
     )
-    async with connected(args.nats) as connection:
+    async with connected(server_of(args)) as connection:
         try:
             facts = await look(connection, case, monitor=args.monitor, interval=args.sample)
         except OSError as error:

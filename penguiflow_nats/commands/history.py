@@ -14,7 +14,7 @@ from penguiflow.cli.errors import CommandError
 from penguiflow.cli.output import say, tell
 from penguiflow.durable.wire_errors import WireError
 from penguiflow_nats import error_codes
-from penguiflow_nats.commands.shared import add_server, explained
+from penguiflow_nats.commands.shared import add_server, explained, server_of
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError
 from penguiflow_nats.jetstream import JetStream
@@ -60,7 +60,7 @@ command = HistoryCommand()
 
 
 async def _print(args: Namespace) -> int:
-    async with connected(args.nats) as connection:
+    async with connected(server_of(args)) as connection:
         await _require_bucket(connection, args.tenant)
         async with NatsStateStore(connection, tenant=args.tenant) as store:
             if args.follow:

@@ -8,18 +8,16 @@ from contextlib import asynccontextmanager, contextmanager
 
 from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load_flow
-from penguiflow.cli.options import names, option
 from penguiflow.durable.log import LogError
 from penguiflow.durable.topology import FlowNotDurable, flow_token
 from penguiflow.flow import PenguiFlow
 from penguiflow_nats import error_codes
+from penguiflow_nats.commands.server import DEFAULT_URL, add_server, server_of
 from penguiflow_nats.errors import ApiError, ConnectFailed, NatsError
 from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.provisioning import PROVISIONS, Provision
 from penguiflow_nats.runtime import connected
 from penguiflow_nats.topology_diff import TopologyDrift
-
-DEFAULT_URL = "nats://127.0.0.1:4222"
 
 
 def add_flow(parser: ArgumentParser) -> None:
@@ -28,27 +26,6 @@ def add_flow(parser: ArgumentParser) -> None:
         "flow", metavar="MODULE:FLOW", help="as in app.flows:flow or app/flow.py:flow"
     )
     add_server(parser)
-
-
-def add_server(parser: ArgumentParser) -> None:
-    """Tenant and server."""
-    option(
-        parser,
-        "--tenant",
-        env="PENGUIFLOW_TENANT",
-        default="default",
-        metavar="T",
-        help="whose messages",
-    )
-    option(
-        parser,
-        "--nats",
-        env="PENGUIFLOW_NATS_URL",
-        type=names,
-        default=DEFAULT_URL,
-        metavar="URL",
-        help="the server; several of a cluster with commas",
-    )
 
 
 def provision(text: str) -> Provision:
@@ -70,7 +47,7 @@ async def opened_log(args: Namespace) -> AsyncIterator[tuple[PenguiFlow, JetStre
     """
     flow = load_flow(args.flow)
     name = flow_token(flow.graph, flow.name, flow.version)
-    async with connected(args.nats) as connection:
+    async with connected(server_of(args)) as connection:
         log = JetStreamLog(connection, tenant=args.tenant, flow=name)
         try:
             await log.jetstream.stream_info(log.names.log_stream)
@@ -111,4 +88,12 @@ def explained(args: Namespace) -> Iterator[None]:
         raise CommandError(text) from error
 
 
-__all__ = ["DEFAULT_URL", "add_flow", "add_server", "explained", "opened_log", "provision"]
+__all__ = [
+    "DEFAULT_URL",
+    "add_flow",
+    "add_server",
+    "explained",
+    "opened_log",
+    "provision",
+    "server_of",
+]

@@ -10,7 +10,7 @@ from penguiflow.cli.options import count, option, seconds
 from penguiflow.cli.output import say
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.topology import Topology, flow_token
-from penguiflow_nats.commands.shared import add_flow, explained
+from penguiflow_nats.commands.shared import add_flow, explained, server_of
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.provisioning import Provisioner
 from penguiflow_nats.runtime import connected
@@ -65,7 +65,7 @@ async def _run(args: Namespace) -> int:
     topology = Topology(flow.graph, lease=args.lease)
     wanted = wanted_for(names, topology, concurrency=args.concurrency)
     known = tuple(topology.tokens.values())
-    async with connected(args.nats) as connection:
+    async with connected(server_of(args)) as connection:
         provisioner = Provisioner(JetStream(connection), names, wanted, known=known)
         apply = args.action == "apply"
         plan = await (provisioner.apply() if apply else provisioner.plan())

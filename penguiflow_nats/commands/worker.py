@@ -25,7 +25,7 @@ from penguiflow.registry import ModelRegistry
 from penguiflow.telemetry import Instrument
 from penguiflow_nats import runtime
 from penguiflow_nats.commands.observing import add_telemetry, observed
-from penguiflow_nats.commands.shared import add_flow, explained, provision
+from penguiflow_nats.commands.shared import add_flow, explained, provision, server_of
 from penguiflow_nats.errors import ConnectFailed, NatsError
 from penguiflow_nats.persist import is_transient
 
@@ -133,6 +133,15 @@ def _add_times(parser: ArgumentParser) -> None:
         metavar="S",
         help="seconds to wait for a server that is not there at the start",
     )
+    option(
+        parser,
+        "--sweep",
+        env="PENGUIFLOW_SWEEP",
+        type=patience,
+        default=300.0,
+        metavar="S",
+        help="seconds after which the flow's state store applies its retention; 0 is never here",
+    )
 
 
 def _check(flow: PenguiFlow, registry: ModelRegistry | None, nodes: tuple[str, ...] | None) -> None:
@@ -197,7 +206,7 @@ class _Process:
         args = self._args
         async with runtime.worker(
             flow,
-            args.nats,
+            server_of(args),
             tenant=args.tenant,
             nodes=args.nodes,
             registry=registry,
@@ -207,6 +216,7 @@ class _Process:
             drain=args.drain * (1 - _CLOSING),
             on_gone=self._consumer_gone,
             telemetry=self._telemetry,
+            sweep=args.sweep or None,
         ) as hosted:
             self._was_ready = True
             tell(_ready(hosted, args.tenant))

@@ -7,16 +7,24 @@ import contextlib
 import io
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 from penguiflow.durable.wire_errors import WireError
-from penguiflow.remote_models import RemoteCallRequest
+from penguiflow.remote_models import (
+    RemoteCallRequest,
+    RemoteTaskAuthRequired,
+    RemoteTaskInputRequired,
+)
 from penguiflow.remote_tasks import RemoteTaskFailed
+from penguiflow.types import Message
 from penguiflow_nats.answer import NatsStreamEvent
 from penguiflow_nats.call_errors import AgentNotFound
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import NatsError, NoResponders, OutcomeUnknown, PayloadTooLarge
+from penguiflow_nats.synadia.query import NotAnswered, query
 from penguiflow_nats.synadia.wire import (
     ACK,
     BAD_REQUEST,
@@ -24,6 +32,8 @@ from penguiflow_nats.synadia.wire import (
     CONFLICT,
     FAILED,
     NOT_FOUND,
+    UNAUTHORISED,
+    Prompt,
     Refused,
     as_text,
     chunk,
@@ -49,6 +59,20 @@ _CLEAN_UP = 5.0
 
 class Diverged(Exception):
     """The agent began anew and says something else now."""
+
+
+_TOLD: dict[type[Exception], tuple[int, str]] = {
+    NotAnswered: (FAILED, "nobody answered what the agent asked"),
+    RemoteTaskAuthRequired: (
+        UNAUTHORISED,
+        "the agent needs credentials, which this protocol cannot carry",
+    ),
+    AgentNotFound: (FAILED, "no replica of the agent took the prompt; try again later"),
+    TimeoutError: (FAILED, "the agent did not answer in time"),
+    PayloadTooLarge: (BAD_REQUEST, "the prompt is too long"),
+    Diverged: (FAILED, "the agent began anew with another answer; ask again"),
+}
+"""What the client is told of an error."""
 
 
 class Said:
@@ -102,6 +126,9 @@ class Answering:
         request: The call.
         reply: Where the client listens.
         keepalive: Seconds between two signs of life.
+        answer_wait: Seconds in which the client has to answer a question of the agent.
+        payload: What the agent is given of an answer. Raises `Refused`.
+        longest: Bytes that an answer may have.
     """
 
     def __init__(
@@ -112,7 +139,13 @@ class Answering:
         reply: str,
         *,
         keepalive: float,
+        answer_wait: float,
+        payload: Callable[[Prompt], Any],
+        longest: int,
     ) -> None:
+        self._answer_wait = answer_wait
+        self._payload = payload
+        self._longest = longest
         self._connection = connection
         self._transport = transport
         self._request = request
@@ -158,9 +191,30 @@ class Answering:
         self.say(b"", refused.headers())
 
     async def _relay(self) -> None:
-        async with self._watched(), aclosing(self._transport.stream(self._request)) as events:
-            async for event in events:
-                await self._pass_on(event)
+        async with self._watched():
+            while True:
+                try:
+                    async with aclosing(self._transport.stream(self._request)) as events:
+                        async for event in events:
+                            await self._pass_on(event)
+                except RemoteTaskInputRequired as paused:
+                    self._request = await self._answered(paused)
+                else:
+                    return
+
+    async def _answered(self, paused: RemoteTaskInputRequired) -> RemoteCallRequest:
+        """Put the agent's question to the client; gives the call that answers it."""
+        prompt = await query(
+            self._connection,
+            self._reply,
+            as_text(paused.snapshot.status.message),
+            timeout=self._answer_wait,
+            longest=self._longest,
+            limit=self._max_payload,
+        )
+        message = self._request.message
+        payload = self._payload(prompt)
+        return replace(self._request, message=Message(payload=payload, headers=message.headers))
 
     async def _pass_on(self, event: NatsStreamEvent) -> None:
         if event.restarted:
@@ -227,17 +281,14 @@ class Answering:
 
     def _explained(self, error: Exception) -> Refused:
         """What the client is told: never an exception's own text."""
+        for kind, (code, text) in _TOLD.items():
+            if isinstance(error, kind):
+                return Refused(code, text)
         match error:
             case RemoteTaskFailed():
                 return self._failure(error)
-            case AgentNotFound():
-                return Refused(FAILED, "no replica of the agent took the prompt; try again later")
-            case TimeoutError():
-                return Refused(FAILED, "the agent did not answer in time")
-            case PayloadTooLarge():
-                return Refused(BAD_REQUEST, "the prompt is too long")
-            case Diverged():
-                return Refused(FAILED, "the agent began anew with another answer; ask again")
+            case Refused():
+                return error
             case _:
                 logger.error("prompt of task %s failed", self._request.task_id, exc_info=error)
                 return Refused(FAILED, f"the agent failed; task {self._request.task_id}")

@@ -55,10 +55,13 @@ class FrontOptions:
     """Longest time for a prompt; the clients wait no longer."""
     keepalive: float = 30.0
     """Between two signs of life within an answer."""
+    answer_wait: float = 300.0
+    """How long a client may take to answer a question of the agent; then the task is cancelled."""
     heartbeat: int = 30
     """Between two heartbeats."""
     payload: Callable[[Prompt], Any] = _text
-    """What the skill is given; the text of the prompt by default."""
+    """What the skill is given, of a prompt and of an answer to a question of the agent; the text
+    by default."""
     version: str = "1.0.0"
     description: str = ""
 
@@ -208,12 +211,7 @@ class SynadiaFront:
         """The call. Raises `Refused` when there are too many, or the prompt cannot be one."""
         if len(self._tasks) >= self.options.concurrency:
             raise Refused(BUSY, f"{self.options.concurrency} prompts are in work; try later")
-        try:
-            payload = self.options.payload(prompt)
-        except ValueError as error:
-            raise Refused(BAD_REQUEST, f"the prompt does not fit: {error}") from error
-        except Exception as error:
-            raise Refused(FAILED, "the prompt cannot be read by this agent") from error
+        payload = self._payload(prompt)
         headers = Headers(tenant=self._transport.tenant)
         return RemoteCallRequest(
             message=Message(payload=payload, headers=headers),
@@ -224,6 +222,15 @@ class SynadiaFront:
             context_id=self._identity["session"],
         )
 
+    def _payload(self, prompt: Prompt) -> Any:
+        """What the skill is given. Raises `Refused`."""
+        try:
+            return self.options.payload(prompt)
+        except ValueError as error:
+            raise Refused(BAD_REQUEST, f"the prompt does not fit: {error}") from error
+        except Exception as error:
+            raise Refused(FAILED, "the prompt cannot be read by this agent") from error
+
     async def _answer(self, request: RemoteCallRequest, reply: str) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -233,6 +240,9 @@ class SynadiaFront:
             request,
             reply,
             keepalive=self.options.keepalive,
+            answer_wait=self.options.answer_wait,
+            payload=self._payload,
+            longest=self._longest,
         )
         try:
             await answering.run()

@@ -10,6 +10,7 @@ import msgspec
 from pydantic_core import to_jsonable_python
 
 BAD_REQUEST: Final = 400
+UNAUTHORISED: Final = 401
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 BUSY: Final = 429
@@ -120,6 +121,7 @@ __all__ = [
     "CONFLICT",
     "FAILED",
     "NOT_FOUND",
+    "UNAUTHORISED",
     "Prompt",
     "Refused",
     "as_text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -130,3 +131,41 @@ async def test_what_no_worker_answers_is_open_at_first_and_lost_when_idle(site: 
     assert done.returncode == 1
     assert "lost: trace " in done.stdout
     assert "sent=1 settled=0 lost=1 twice=0" in done.stdout
+
+
+async def test_an_unfinished_trace_is_listed_and_an_audit_takes_a_period(site: Site) -> None:
+    async with runtime.client(site.flow, site.server.url) as client:
+        trace = await client.emit(1)
+    listed = site.run("audit", "--since", "1h")
+    assert re.search(
+        rf"^unfinished: trace {trace}: running, 0 of 1 inputs settled, last entry \S+$",
+        listed.stdout,
+        re.MULTILINE,
+    )
+    assert listed.returncode == 0, "it is under way, and not lost"
+    for outside in (("--until", "1h"), ("--since", "2999-01-01")):
+        done = site.run("audit", *outside)
+        assert done.stdout == "audit: sent=0 settled=0 lost=0 twice=0 traces=0\n"
+    wrong = site.run("audit", "--since", "yesterday")
+    assert wrong.returncode == 2
+    assert "how long ago as 90s, 15m, 2h or 1d" in wrong.stderr
+
+
+async def test_a_trace_is_followed_until_it_has_ended(site: Site) -> None:
+    async with runtime.client(site.flow, site.server.url) as client:
+        trace = await client.emit(0.5)
+        following = asyncio.create_task(asyncio.to_thread(site.run, "trace", trace, "--follow"))
+        await asyncio.sleep(0)
+        async with runtime.worker(site.flow, site.server.url):
+            await client.fetch(trace_id=trace, timeout=30)
+            done = await following
+    assert (done.returncode, done.stderr) == (0, "")
+    heads = [line for line in done.stdout.splitlines() if line.startswith(f"trace {trace}")]
+    assert "completed" in heads[-1]
+    assert not any("completed" in head for head in heads[:-1])
+
+
+async def test_follow_writes_no_page(site: Site) -> None:
+    done = site.run("trace", "t", "--follow", "--html", "page.html")
+    assert done.returncode == 2
+    assert "give one of them" in done.stderr

@@ -11,9 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from penguiflow.durable import codec as module
 from penguiflow.durable import extension
-from penguiflow.durable.codec import MalformedValue, NotEncodable, TypeMap, UnknownType, ValueCodec
+from penguiflow.durable.codec import (
+    MalformedValue,
+    NotEncodable,
+    TypeMap,
+    UnknownType,
+    ValueCodec,
+    ValueTooLarge,
+)
+from penguiflow.durable.envelope import MAX_BYTES
 from penguiflow.types import Headers, Message
 from tests.unit.codec_types import (
     Base,
@@ -149,11 +156,17 @@ def test_a_value_that_holds_itself_is_refused_with_a_short_path() -> None:
         codec.pack(model)
 
 
-def test_a_value_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 100)
-    assert codec.pack("x" * 90)
-    with pytest.raises(NotEncodable, match="its 103 bytes exceed the limit of 100"):
-        codec.pack("x" * 101)
+def test_a_value_that_is_too_large_is_refused() -> None:
+    small = ValueCodec(max_bytes=100)
+    assert small.pack("x" * 90)
+    with pytest.raises(ValueTooLarge, match="its 103 bytes exceed the limit of 100"):
+        small.pack("x" * 101)
+
+
+@pytest.mark.parametrize("limit", [0, -1, MAX_BYTES + 1])
+def test_a_limit_that_no_reader_would_keep_is_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match="max_bytes must be from 1"):
+        ValueCodec(max_bytes=limit)
 
 
 # ---- bytes that are no value

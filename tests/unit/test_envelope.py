@@ -21,6 +21,7 @@ from penguiflow.durable.envelope import (
     EnvelopeTooNew,
     MalformedEnvelope,
     Output,
+    Part,
     decode,
     encode,
 )
@@ -59,7 +60,7 @@ FULL = Envelope(
     tracestate="a=b",
 )  # fmt: skip
 FULL_BYTES = bytes.fromhex(
-    "dc0015"  # an array of 21
+    "dc0016"  # an array of 22
     "01"  # v
     "a461636d65"  # tenant
     "a663656e737573"  # flow
@@ -93,12 +94,13 @@ FULL_BYTES = bytes.fromhex(
     "d93730302d30616637363531393136636434336464383434386562323131633830333139632d"  # traceparent
     "623761643662373136393230333333312d3031"
     "a3613d62"  # tracestate
+    "90"  # parts
 )
 
 MINIMAL = Envelope(tenant="t", flow="f", trace="x")
 MINIMAL_BYTES = bytes.fromhex(
-    "dc001501a174a166a178a0a0a26f6b90c2a131a0c0a00000"
-    "cb0000000000000000cb0000000000000000cb0000000000000000c0c0c0"
+    "dc001601a174a166a178a0a0a26f6b90c2a131a0c0a00000"
+    "cb0000000000000000cb0000000000000000cb0000000000000000c0c0c090"
 )
 
 
@@ -131,17 +133,17 @@ def test_a_reader_skips_what_a_newer_writer_of_the_same_version_appends() -> Non
 @pytest.mark.parametrize(
     "data",
     [
-        pack([2]),
-        pack([2, *fields()[1:]]),
-        pack([2, {"all": "different"}, 3.5]),
+        pack([3]),
+        pack([3, *fields()[1:]]),
+        pack([3, {"all": "different"}, 3.5]),
         pack([2**64 - 1, "t"]),
     ],
 )
 def test_a_later_version_is_told_from_rubbish(data: bytes) -> None:
-    with pytest.raises(EnvelopeTooNew, match="this worker reads up to 1") as caught:
+    with pytest.raises(EnvelopeTooNew, match="this worker reads up to 2") as caught:
         decode(data)
     assert caught.value.version == msgspec.msgpack.decode(data)[0]
-    assert caught.value.supported == 1
+    assert caught.value.supported == 2
 
 
 def changed(**values: Any) -> bytes:
@@ -176,8 +178,8 @@ def changed(**values: Any) -> bytes:
         (b"\x94\x01\xdb\xff\xff\xff\xff", "truncated"),
         (b"\x94\x01\xa1\xff\xa1f\xa1x", "utf-8"),
         (b"\x94\x01" + b"\x91" * 100_000, "Expected `str`"),
-        (MINIMAL_BYTES.replace(b"\x15", b"\x16") + b"\x91" * 100_000 + b"\x01", "deeply"),
-        (MINIMAL_BYTES.replace(b"\x15", b"\x16") + b"\x81\x01" * 100_000 + b"\x01", "deeply"),
+        (MINIMAL_BYTES.replace(b"\x16", b"\x17") + b"\x91" * 100_000 + b"\x01", "deeply"),
+        (MINIMAL_BYTES.replace(b"\x16", b"\x17") + b"\x81\x01" * 100_000 + b"\x01", "deeply"),
         (changed(tenant=None), "Expected `str`"),
         (changed(trace=b"x"), "Expected `str`"),
         (changed(outcome="done"), "unknown outcome 'done'"),
@@ -202,6 +204,7 @@ def changed(**values: Any) -> bytes:
         (changed(submitted=float("-inf")), "a time is no number"),
         (changed(budget=float("nan")), "budget is no number"),
         (changed(budget="soon"), "Expected `float | null`"),
+        (changed(parts=[["name", 1, 0, 0, 1, False]]), "a part without outputs"),
         (changed(trace="x" * 5000), "trace is longer than 4096"),
         (changed(tracestate="x" * 5000), "tracestate is longer than 4096"),
     ],
@@ -331,8 +334,8 @@ def tables() -> list[list[list[str]]]:
 
 
 def test_the_page_lists_every_field_at_its_place() -> None:
-    envelope_rows, outcomes, output_rows, extensions, _ = tables()
-    for struct, rows in ((Envelope, envelope_rows), (Output, output_rows)):
+    envelope_rows, outcomes, output_rows, part_rows, extensions, _ = tables()
+    for struct, rows in ((Envelope, envelope_rows), (Output, output_rows), (Part, part_rows)):
         assert [row[1] for row in rows] == list(struct.__struct_fields__)
         assert [row[0] for row in rows] == [str(n) for n in range(len(rows))]
     assert {row[0] for row in outcomes} == OUTCOMES

@@ -32,7 +32,9 @@ class House(Protocol):
 
     async def worker(self, flow: PenguiFlow, **options: Any) -> DurableWorker: ...
 
-    async def client(self, flow: PenguiFlow, tenant: str = "default") -> DurableClient: ...
+    async def client(
+        self, flow: PenguiFlow, tenant: str = "default", **options: Any
+    ) -> DurableClient: ...
 
     async def kill(self, worker: DurableWorker) -> None: ...
 
@@ -54,11 +56,14 @@ class _House:
     async def letters(self, flow: PenguiFlow, tenant: str = "default") -> Any:
         raise NotImplementedError
 
-    async def worker(self, flow: PenguiFlow, *, tenant: str = "default", **options: Any) -> Any:
+    async def worker(
+        self, flow: PenguiFlow, *, tenant: str = "default", start: bool = True, **options: Any
+    ) -> Any:
         options.setdefault("lease", LEASE)
         log = await self.log(flow, tenant)
         worker = DurableWorker(flow, log, await self.letters(flow, tenant), **options)
-        await worker.start()
+        if start:
+            await worker.start()
         self._stack.push_async_callback(self._stop, worker)
         return worker
 
@@ -66,8 +71,10 @@ class _House:
         if id(worker) not in self._killed:
             await worker.stop(drain=2)
 
-    async def client(self, flow: PenguiFlow, tenant: str = "default") -> DurableClient:
-        client = DurableClient(flow, await self.log(flow, tenant))
+    async def client(
+        self, flow: PenguiFlow, tenant: str = "default", **options: Any
+    ) -> DurableClient:
+        client = DurableClient(flow, await self.log(flow, tenant), **options)
         return await self._stack.enter_async_context(client)
 
     async def close(self) -> None:

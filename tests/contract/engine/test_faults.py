@@ -58,7 +58,7 @@ async def test_two_runs_of_one_input_commit_one_result(house: House) -> None:
     assert len(set(found)) == 3
     await asyncio.sleep(1.5)
     books = await client.books(trace_id)
-    assert [client._value(e).payload for e in books.results] == found
+    assert [client.codec.unpack_output(client._output(e)).payload for e in books.results] == found
     assert len([e for e in books.entries if e.stored.key.kind is Kind.RECORD]) == 1
 
 

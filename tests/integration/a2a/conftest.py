@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,9 +16,12 @@ import uvicorn
 from a2a.types import a2a_pb2 as pb
 
 from penguiflow_a2a import A2AService, add_a2a_grpc_service, create_a2a_http_app
+from penguiflow_nats.board import NatsTaskBoard
+from penguiflow_nats.server import EmbeddedServer
 from tests.integration.a2a.agents import flow
 from tests.integration.a2a.wire import Grpc, JsonRpc, Rest, Wire
 
+_numbers = itertools.count()
 BINDINGS = ("JSONRPC", "HTTP+JSON", "GRPC")
 
 
@@ -110,11 +114,23 @@ Serve = Callable[..., Any]
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """Serves as many services as a test wants, each as its keywords say."""
+async def server() -> AsyncIterator[EmbeddedServer]:
+    async with EmbeddedServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "nats"])
+async def serve(request: pytest.FixtureRequest) -> AsyncIterator[Serve]:
+    """Serves as many services as a test wants, each as its keywords say, on either board."""
     async with AsyncExitStack() as stack:
+        url = ""
+        if request.param == "nats":
+            url = (await stack.enter_async_context(EmbeddedServer())).url
 
         async def serve(**options: Any) -> Served:
+            if url:
+                name = options.pop("name", f"agent{next(_numbers)}")
+                options.setdefault("store", NatsTaskBoard(url, agent=name))
             capabilities = options.pop("capabilities", {"streaming": True})
             if capabilities.get("push_notifications"):
                 options.setdefault("push_sender", Outbox())

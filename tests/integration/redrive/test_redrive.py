@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from penguiflow import Headers, Message, create, join_k
+from penguiflow.clock import SYSTEM_CLOCK
 from penguiflow.durable.dead_letters import Reason, Selection
+from penguiflow.durable.keeper import Keeper
 from penguiflow.durable.ledger import TraceStatus
 from penguiflow.durable.log import EntryTooLarge, Key, Kind
 from penguiflow.durable.redrive import Redriven, TraceInUse
+from penguiflow_nats.dead_letters import NatsDeadLetters
 from penguiflow_nats.server import EmbeddedServer
 from tests.integration.redrive.desk import Desk, Sickness, opened
 from tests.support.flows import chain, node, passing
@@ -213,8 +216,12 @@ async def test_a_letter_of_a_removed_node_moves_to_another_one(server: EmbeddedS
 
 
 async def test_a_letter_larger_than_a_message_is_buried_without_its_data(
-    server: EmbeddedServer,
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As one is that a client without claim checks submitted."""
+    monkeypatch.setattr("penguiflow_nats.log.INLINE_BYTES", 2**30)
+    monkeypatch.setattr("penguiflow_nats.log._FENCES", -(2**20))
+
     async def talkative(value: Any, ctx: Any) -> Any:
         raise RuntimeError("why" * 1000)
 
@@ -235,3 +242,26 @@ async def _emit_the_largest(desk: Desk) -> str:
             return await desk.client.emit("x" * size)
         except EntryTooLarge:
             size -= 16
+
+
+async def test_a_large_value_is_redriven_although_its_trace_is_gone(
+    server: EmbeddedServer,
+) -> None:
+    """Its object stays as long as its letter, and the new trace gets one of its own."""
+    sick = Sickness()
+    flow = chain(node(sick.treat, "sick", max_retries=0), name="large")
+    large = "x" * 3_000_000
+    async with opened(flow, server.url) as desk:
+        await desk.fail(large)
+        letters = NatsDeadLetters(desk.log)
+        keeper = Keeper(
+            desk.log, clock=SYSTEM_CLOCK, retention=0.0, object_grace=-60, letters=letters
+        )
+        assert await keeper.round() > 0
+        sick.is_ill = False
+        (done,) = await desk.redrive()
+        assert done.plan.unit is not None
+        assert await desk.client.fetch(trace_id=done.plan.unit.new_trace, timeout=30) == large
+        await keeper.round()
+        assert await keeper.sweep() > 0
+    assert sick.results == [large]

@@ -16,8 +16,6 @@ from penguiflow_nats.settings import ConnectionSettings
 from penguiflow_nats.transport import NatsTransport
 from tests.integration.remote.calls import eventually, message, messages
 
-CALLS = 400
-
 
 async def work(message, ctx):
     for number in range(3):
@@ -31,7 +29,7 @@ def request(number: int, dice: random.Random) -> RemoteCallRequest:
         skill="work",
         agent_url="nats://busy",
         task_id=f"task-{number}",
-        timeout_s=8,
+        timeout_s=60,
     )
 
 
@@ -58,8 +56,11 @@ async def one(transport: NatsTransport, number: int, dice: random.Random) -> Non
         await stream.aclose()
 
 
-async def test_after_many_calls_of_every_fate(server: EmbeddedServer) -> None:
-    dice = random.Random(7)
+@pytest.mark.parametrize(
+    "calls", [400, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+async def test_after_many_calls_of_every_fate(server: EmbeddedServer, calls: int) -> None:
+    dice, tasks = random.Random(7), asyncio.all_tasks()
     settings = ConnectionSettings(servers=(server.url,))
     async with (
         serve(work, server.url, agent="busy", concurrency=64, retain=0.2) as replica,
@@ -74,19 +75,20 @@ async def test_after_many_calls_of_every_fate(server: EmbeddedServer) -> None:
             async with gate:
                 await one(transport, number, dice)
 
-        async with asyncio.timeout(30):
-            await asyncio.gather(*(gated(number) for number in range(CALLS)))
+        async with asyncio.timeout(30 + calls / 20):
+            await asyncio.gather(*(gated(number) for number in range(calls)))
         assert len(connection._subscriptions._all) == subscriptions
         assert connection.statistics.waiting == 0
-        await eventually(lambda: replica.in_work == 0)
-        for number in range(CALLS):  # those that were cancelled are kept for longer
+        await eventually(lambda: replica.in_work == 0, timeout=30)
+        for number in range(calls):  # those that were cancelled are kept for longer
             await transport.forget(agent_url="nats://busy", task_id=f"task-{number}")
 
         async def nothing() -> bool:
             return await messages(server) == 0
 
-        await eventually(nothing)
+        await eventually(nothing, timeout=30)
         await transport.close()
+    await eventually(lambda: asyncio.all_tasks() == tasks, timeout=30)
 
 
 async def test_a_forgotten_task_is_unknown(

@@ -138,3 +138,16 @@ async def test_what_is_saved_after_a_removal_is_a_new_history(store: NatsStateSt
 def test_times_must_be_positive(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         StateRetention(**{name: timedelta(0)})
+
+
+async def test_trace_that_went_on_after_its_end_is_kept_for_its_time(
+    connection: Connection,
+) -> None:
+    store = own_store(connection, StateRetention(after_end=SOON))
+    trace_id = trace()
+    await store.save_event(event(trace_id))
+    await store.mark_trace_ended(trace_id)
+    await asyncio.sleep(0.4)
+    await store.save_event(event(trace_id, 1))
+    assert (await store.sweep()).ended == 0
+    assert len(await store.load_history(trace_id)) == 2

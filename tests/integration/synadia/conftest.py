@@ -11,7 +11,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from penguiflow_nats.agent import AgentOptions, Rejected, Result, Skill, serve
+from penguiflow_nats.agent import AgentOptions, AuthRequired, Rejected, Result, Skill, serve
 from penguiflow_nats.server import EmbeddedServer
 from penguiflow_nats.synadia import FrontOptions, SynadiaFront, answering
 
@@ -44,6 +44,16 @@ class Agent:
     async def large(self, message, ctx):
         yield "\x00" * 500_000
 
+    async def confirm(self, message, ctx):
+        yield f"about {message.payload}"
+        colour = await ctx.ask("which colour?")
+        yield f"in {colour}"
+        size = await ctx.ask({"sizes": [1, 2]})
+        yield Result([colour, size])
+
+    async def locked(self, message, ctx):
+        raise AuthRequired("a token")
+
     async def wait(self, message, ctx):
         yield "began"
         try:
@@ -53,7 +63,7 @@ class Agent:
             raise
 
     def skills(self) -> list[Skill]:
-        names = ("stream", "result", "fail", "reject", "large", "wait")
+        names = ("stream", "result", "fail", "reject", "large", "wait", "confirm", "locked")
         return [Skill(name, getattr(self, name)) for name in names]
 
 

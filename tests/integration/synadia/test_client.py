@@ -6,10 +6,19 @@ import asyncio
 
 import pytest
 from nats.aio.client import Client
-from synadia_ai.agents import Agents, Attachment, DiscoverFilter, Envelope, ProtocolError
+from synadia_ai.agents import (
+    Agents,
+    Attachment,
+    DiscoverFilter,
+    Envelope,
+    ProtocolError,
+    Query,
+)
 from synadia_ai.agents.errors import AttachmentsNotSupportedError
 from synadia_ai.agents.messages import ResponseChunk, StatusChunk
 
+from penguiflow_nats.server import EmbeddedServer
+from penguiflow_nats.transport import NatsTransport
 from tests.integration.synadia.conftest import Agent, Front
 
 
@@ -127,4 +136,89 @@ async def test_signs_of_life_keep_a_slow_answer_open(
                     break
         await prompt.aclose()
     await asyncio.wait_for(agent.cancelled.wait(), 5)  # the front was stopped
+    await agents.close()
+
+
+# ---- questions -----------------------------------------------------------------------------------
+
+
+async def test_the_agent_asks_and_is_answered(
+    agent: Agent, front: Front, nc: Client, server: EmbeddedServer
+) -> None:
+    agents = Agents(nc=nc)
+    told: list[str] = []
+    async with front("confirm"), asyncio.timeout(30):
+        found = await discovered(agents)
+        async for each in found.prompt("walls"):
+            if isinstance(each, Query):
+                told.append(f"? {each.prompt}")
+                await each.reply("red" if "colour" in each.prompt else Envelope(prompt="2"))
+            elif isinstance(each, ResponseChunk):
+                told.append(each.text)
+    assert told == ["about walls", "? which colour?", "in red", '? {"sizes":[1,2]}']
+    async with NatsTransport(server.url) as transport:
+        page = await transport.list_tasks(agent_url="nats://penguin", include_artifacts=True)
+    assert [task.result for task in page.tasks] == [["red", "2"]]
+    await agents.close()
+
+
+async def test_signs_of_life_go_on_while_the_client_thinks(
+    agent: Agent, front: Front, nc: Client
+) -> None:
+    agents = Agents(nc=nc)
+    question, acks, texts_after = None, 0, []
+    async with front("confirm", keepalive=0.2), asyncio.timeout(30):
+        found = await discovered(agents)
+        async for each in found.prompt("walls"):
+            if isinstance(each, Query):
+                question, acks = each, 0
+            elif isinstance(each, StatusChunk) and question is not None:
+                acks += 1
+                if acks == 3:
+                    await question.reply("blue")
+                    question = None
+            elif isinstance(each, ResponseChunk):
+                texts_after.append(each.text)
+                if each.text == "in blue":
+                    break
+    assert texts_after == ["about walls", "in blue"]
+    await agents.close()
+
+
+@pytest.mark.parametrize(
+    ("skill", "options", "reply", "error"),
+    [
+        ("confirm", {"answer_wait": 0.3}, None, r"500: nobody answered what the agent asked"),
+        ("confirm", {}, Envelope(prompt="x", attachments=[]), None),
+        ("confirm", {}, "", r"400: the request is empty"),
+        ("locked", {}, None, r"401: the agent needs credentials"),
+    ],
+)
+async def test_questions_that_end_in_an_error_leave_no_task(
+    agent: Agent,
+    front: Front,
+    nc: Client,
+    server: EmbeddedServer,
+    skill: str,
+    options: dict,
+    reply: str | Envelope | None,
+    error: str | None,
+) -> None:
+    agents = Agents(nc=nc)
+
+    async def prompt() -> None:
+        async for each in (await discovered(agents)).prompt("x"):
+            if isinstance(each, Query) and reply is not None:
+                await each.reply(reply)
+
+    async with front(skill, **options), asyncio.timeout(30):
+        if error is None:
+            await prompt()
+        else:
+            with pytest.raises(ProtocolError, match=error):
+                await prompt()
+    async with NatsTransport(server.url) as transport:
+        page = await transport.list_tasks(agent_url="nats://penguin")
+    (task,) = page.tasks
+    assert task.status.state == ("completed" if error is None else "cancelled")
     await agents.close()
