@@ -21,6 +21,7 @@ from penguiflow_nats.errors import (
 )
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.log import JetStreamLog
+from penguiflow_nats.persist import persist
 from penguiflow_nats.stream_types import StoredMessage
 from penguiflow_nats.streams import Storage, dlq_config, ensure
 
@@ -95,17 +96,25 @@ class NatsDeadLetters:
             await asyncio.sleep(0.2)
 
     async def letters(self, *, limit: int = 1000) -> list[DeadLetter]:
+        try:
+            found = await persist(self._jetstream.connection, self._read_all, limit=_GIVE_UP)
+        except (OutcomeUnknown, NoResponders) as problem:
+            raise LogUnavailable(str(problem)) from problem
+        found.sort(key=lambda message: message.sequence)
+        return [read_letter(message.data) for message in found[:limit]]
+
+    async def _read_all(self) -> list[StoredMessage]:
         stream, wanted = self._names.dlq_stream, await self._subjects()
         found: list[StoredMessage] = []
         for start in range(0, len(wanted), 512):
             part = wanted[start : start + 512]
             found.extend(await self._jetstream.direct_get_many(stream, part))
-        found.sort(key=lambda message: message.sequence)
-        return [read_letter(message.data) for message in found[:limit]]
+        return found
 
     async def traces(self) -> frozenset[str]:
         try:
-            return frozenset(subject.split(".")[-2] for subject in await self._subjects())
+            found = await persist(self._jetstream.connection, self._subjects, limit=_GIVE_UP)
+            return frozenset(subject.split(".")[-2] for subject in found)
         except (OutcomeUnknown, NoResponders) as error:
             raise LogUnavailable(str(error)) from error
         except NatsError as error:

@@ -40,6 +40,8 @@ class ChunkFollower:
         self._runs: dict[tuple[str, str], tuple[int, int]] = {}
         self._missed = True
         """Whether something may be kept that did not come by the subscription."""
+        self._waits = ""
+        """What is not there yet although its successors are."""
 
     async def __aenter__(self) -> Self:
         self._subscription = await self._log.listen_live(self._trace, self._heard)
@@ -72,23 +74,28 @@ class ChunkFollower:
         done.add_done_callback(lambda _: self._queue.put_nowait(None))
         while True:
             hint = await self._queue.get()
-            if hint is not None and self._is_next(hint):
+            is_next = hint is not None and self._is_next(hint)
+            if hint is not None and is_next:
                 yield self._take(hint)
-            elif hint is None or self._is_ahead(hint) or self._missed:
+            ahead = hint is not None and self._is_ahead(hint)
+            if hint is None or ahead or self._waits or (self._missed and not is_next):
                 for kept in await self._kept():
                     yield self._take(kept)
             if hint is None:
+                if self._waits and _succeeded(done):
+                    raise ChunkGap(self._waits)
                 return
 
     async def _kept(self) -> list[ChunkHint]:
-        """The kept chunks that were not taken yet, in order.
+        """The kept chunks that were not taken yet, in order, up to one that is not there.
 
-        Raises:
-            ChunkGap: one of them is missing.
+        Chunks of a run are sent side by side, so one that had to be sent again is kept behind its
+        successors, or is still on its way. It is certain to be there when the result is.
         """
         self._missed = False
         found: list[ChunkHint] = []
         runs = dict(self._runs)
+        early: dict[tuple[str, str], dict[int, ChunkHint]] = {}
         for data in await self._log.read_live(self._trace):
             hint = hints.read_chunk(data)
             if hint is None:
@@ -97,13 +104,21 @@ class ChunkFollower:
             attempt, expected = runs.get(key, (0, 0))
             if hint.attempt > attempt:
                 attempt, expected = hint.attempt, 0
+                runs[key] = (attempt, expected)
+                early.pop(key, None)
             if hint.attempt < attempt or hint.number < expected:
                 continue
-            if hint.number > expected:
-                msg = f"chunk {expected} of node {hint.node!r} is missing before {hint.number}"
-                raise ChunkGap(msg)
-            runs[key] = (hint.attempt, hint.number + 1)
-            found.append(hint)
+            waiting = early.setdefault(key, {})
+            waiting[hint.number] = hint
+            while expected in waiting:
+                found.append(waiting.pop(expected))
+                expected += 1
+            runs[key] = (attempt, expected)
+        self._waits = "; ".join(
+            f"chunk {runs[key][1]} of node {key[0]!r} is missing before {min(waiting)}"
+            for key, waiting in early.items()
+            if waiting
+        )
         return found
 
     def _is_next(self, hint: ChunkHint) -> bool:
@@ -120,3 +135,7 @@ class ChunkFollower:
         payload = message.payload if isinstance(message, Message) else message
         assert isinstance(payload, StreamChunk)  # noqa: S101 - only chunks are streamed so
         return payload
+
+
+def _succeeded(done: asyncio.Future[Any]) -> bool:
+    return done.done() and not done.cancelled() and done.exception() is None

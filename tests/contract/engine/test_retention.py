@@ -47,11 +47,11 @@ async def test_a_live_trace_keeps_only_itself(house: House) -> None:
     await asyncio.wait_for(gate.started.wait(), 5)
     await client.round_trip(message("after"), timeout=10)
     keeper = Keeper(client.log, clock=SYSTEM_CLOCK, retention=0.0)  # type: ignore[arg-type]
-    assert await keeper.round() == 4
+    await keeper.round()
     assert {e.key.trace for e in await client.log.read([Pattern()])} == {held}
     gate.open.set()
     await client.fetch(trace_id=held, timeout=10)
-    assert await keeper.round() == 2
+    await keeper.round()
     assert await client.log.read([Pattern()]) == []
 
 
