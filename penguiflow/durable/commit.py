@@ -307,17 +307,29 @@ class Commit:
     async def publish_chunk(self, run: Invocation, message: Message) -> None:
         """Stream a chunk at once; the record waits until it is kept.
 
-        Raises:
-            LogError: an earlier chunk of this run could not be kept.
+        A chunk that could not be kept is not the node's failure: the commit says so, and the
+        input is handed back.
         """
+        if len(run.streamed) >= _STREAM_WINDOW:
+            oldest = run.streamed[0]
+            await asyncio.wait((oldest,))
+            if oldest.exception() is not None:
+                return  # nothing of this run will count
+            run.streamed.popleft()
         delivery = delivery_of(run)
         output = self._codec.pack_output(message, (EGRESS,), delivery.envelope.trace)
         data = hints.chunk_of(delivery, run.streamed_count, output)
         run.streamed_count += 1
-        if len(run.streamed) >= _STREAM_WINDOW:
-            await run.streamed.popleft()
         streaming = self._log.publish_live(delivery.record_key.trace, data)
-        run.streamed.append(asyncio.get_running_loop().create_task(streaming))
+        task = asyncio.get_running_loop().create_task(streaming)
+        task.add_done_callback(_retrieve)
+        run.streamed.append(task)
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Whoever waits for the task hears of its failure; a run that ended otherwise need not."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _reason(envelope: Envelope) -> Reason:

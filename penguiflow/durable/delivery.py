@@ -39,6 +39,7 @@ class DurableDelivery:
         "share",
         "span",
         "trace_id",
+        "turn",
         "value",
     )
 
@@ -65,6 +66,8 @@ class DurableDelivery:
         """What part of its submission this input carries."""
         self.record_key: Key = record_key
         self.attempt: int = 0
+        self.turn: int = 0
+        """How often it was given back before in this process: tells runs of one delivery apart."""
         self.span: Any = None
         self.joined: Sequence[tuple[Stored, Envelope]] = ()
         """The entries of a joined message, this one included."""
@@ -79,6 +82,7 @@ class DurableDelivery:
 
     async def nak(self, delay: float = 0.0, *, attempted: bool = True) -> None:
         """A short back-off is waited for here, with the lease renewed; a long one in the log."""
+        self.turn += 1
         if attempted:
             self.attempt += 1
         held = 0 < delay <= self._hold_limit if not attempted else delay <= self._hold_limit

@@ -14,6 +14,8 @@ from penguiflow.durable.log import Key, Kind, Log, Stored
 
 _INLINE = 64 * 1024
 """Bytes up to which a hint carries the entry itself."""
+_TURN_BITS = 20
+"""Room for the runs within one delivery."""
 
 
 class Hint(msgspec.Struct, array_like=True, frozen=True):
@@ -28,11 +30,13 @@ class Hint(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ChunkHint(msgspec.Struct, array_like=True, frozen=True):
-    """A streamed chunk: who emits it, in which attempt, and the chunk."""
+    """A streamed chunk: who emits it, in which run, and the chunk."""
 
     node: str
     input: str
     attempt: int
+    """Which run of the node on this input: a later one has a higher number, also when no attempt
+    was counted because the earlier one was handed back."""
     number: int
     """Counts the chunks of one run, over all its streams, from 0."""
     output: Output
@@ -62,7 +66,7 @@ def chunk_of(delivery: DurableDelivery, number: int, output: Output) -> bytes:
         ChunkHint(
             delivery.record_key.node,
             delivery.input_id,
-            delivery.attempt,
+            (delivery.log_delivery.num_delivered << _TURN_BITS) + delivery.turn,
             number,
             output,
         )

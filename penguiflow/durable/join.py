@@ -170,13 +170,14 @@ class DurableJoin:
         if len(group) < count:
             if self._timeout is not None:
                 await self._timeout.set(identity, group[0].stored, own, delivery.envelope)
-            seen.upto = arrivals[-1].stored.sequence
             if lost:
                 for record in await self._stuck.end(own.key.trace):
                     hints.send(self._log, delivery.envelope.client, record)
             if len(arrivals) > _MANY:
                 took = self._clock.monotonic() - started
                 seen.pause = min(_LONGEST_PAUSE, _PAUSE_SHARE * took)
+            # Last: an input whose look ended in an error has to be looked at again.
+            seen.upto = arrivals[-1].stored.sequence
             return None
         self._stand_for(delivery, identity, group)
         await self._take(delivery, group)

@@ -55,7 +55,7 @@ async def followed(
 
         async def read() -> None:
             async for piece in follower.until(done):
-                found.append(piece.text)
+                found.append(piece.text)  # noqa: PERF401 - kept when it raises
 
         reading = asyncio.create_task(read())
         for data in chunks if live else []:

@@ -22,10 +22,7 @@ HOUSES: dict[str, Callable[[], MemoryHouse | NatsHouse]] = {
     "nats, bad line 3": lambda: NatsHouse(3),
 }
 LONG = [pytest.mark.chaos, pytest.mark.slow]
-PARAMS = [
-    pytest.param(name, marks=LONG if name in ("nats, bad line 2", "nats, bad line 3") else ())
-    for name in HOUSES
-]
+PARAMS = [pytest.param(name, marks=LONG if name.endswith((" 2", " 3")) else ()) for name in HOUSES]
 
 
 @pytest.fixture(params=PARAMS)

@@ -29,6 +29,10 @@ FAULT_RATE = 0.1
 class House(Protocol):
     """Opens workers and clients, and closes what is still open."""
 
+    calm: bool
+    """Whether no call fails: then what is handed back comes again at once, and is counted right.
+    Else it may come only when its lease ends, as that of a worker that died."""
+
     async def log(self, flow: PenguiFlow, tenant: str = "default") -> Log: ...
 
     async def letters(self, flow: PenguiFlow, tenant: str = "default") -> DeadLetters: ...
@@ -49,7 +53,8 @@ def token_of(flow: PenguiFlow) -> str:
 
 
 class _House:
-    def __init__(self) -> None:
+    def __init__(self, seed: int | None = None) -> None:
+        self.calm = seed is None
         self._stack = AsyncExitStack()
         self._killed: set[int] = set()
 
@@ -94,7 +99,7 @@ class MemoryHouse(_House):
     """One log per flow and tenant, in this process; with a seed, calls of workers may fail."""
 
     def __init__(self, seed: int | None = None) -> None:
-        super().__init__()
+        super().__init__(seed)
         self._seed = seed
         self._lines = 0
         self._behind: dict[int, MemoryLog] = {}
@@ -131,7 +136,7 @@ class NatsHouse(_House):
     """A real server, a connection each; with a seed, each call of the client library may fail."""
 
     def __init__(self, seed: int | None = None) -> None:
-        super().__init__()
+        super().__init__(seed)
         self.server: EmbeddedServer | None = None
         self._seed = seed
         self._opened = 0

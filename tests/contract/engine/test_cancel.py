@@ -48,7 +48,7 @@ async def test_cancel_of_a_finished_trace_changes_nothing(house: House) -> None:
     await house.worker(flow)
     client = await house.client(flow)
     msg = message(3)
-    assert (await client.round_trip(msg, timeout=10)).payload == 9
+    assert (await client.round_trip(msg, timeout=30)).payload == 9
     assert await client.cancel(msg.trace_id) is False
     assert await client.cancel("e" * 32) is False
     assert await client.status(msg.trace_id) is TraceStatus.COMPLETED
@@ -64,7 +64,7 @@ async def test_cancel_against_completion_ends_in_one_state(house: House) -> None
         await client.emit(msg)
         cancelled = await client.cancel(msg.trace_id)
         try:
-            await client.fetch(trace_id=msg.trace_id, timeout=10)
+            await client.fetch(trace_id=msg.trace_id, timeout=30)
         except TraceCancelled:
             return cancelled, "cancelled"
         return cancelled, "completed"

@@ -23,7 +23,7 @@ async def test_events_are_stored_before_the_input_is_settled(house: House) -> No
     await house.worker(flow)
     client = await house.client(flow)
     msg = message(1)
-    await client.round_trip(msg, timeout=10)
+    await client.round_trip(msg, timeout=30)
     events = await store.load_history(msg.trace_id)
     assert [event.kind for event in events][:4] == [
         "node_start",

@@ -17,7 +17,7 @@ from tests.contract.engine.flows import (
     single,
     square,
 )
-from tests.contract.engine.houses import House
+from tests.contract.engine.houses import LEASE, House
 
 
 async def test_the_input_of_a_dead_worker_goes_to_another_one(house: House) -> None:
@@ -30,7 +30,7 @@ async def test_the_input_of_a_dead_worker_goes_to_another_one(house: House) -> N
     await house.kill(first)
     gate.open.set()
     await house.worker(flow)
-    assert (await client.fetch(trace_id=trace_id, timeout=10)).payload == "done"
+    assert (await client.fetch(trace_id=trace_id, timeout=30)).payload == "done"
     books = await client.books(trace_id)
     (record,) = [e for e in books.entries if e.stored.key.kind is Kind.RECORD]
     assert record.envelope is not None
@@ -54,7 +54,7 @@ async def test_two_runs_of_one_input_commit_one_result(house: House) -> None:
     assert first._heart is not None
     first._heart.cancel()
     await house.worker(flow, lease=0.6)
-    found = [(await client.fetch(trace_id=trace_id, timeout=10)).payload for _ in range(3)]
+    found = [(await client.fetch(trace_id=trace_id, timeout=30)).payload for _ in range(3)]
     assert len(set(found)) == 3
     await asyncio.sleep(1.5)
     books = await client.books(trace_id)
@@ -74,8 +74,12 @@ async def test_a_retry_happens_and_is_counted(house: House) -> None:
     flow = single(flaky, max_retries=5, backoff_base=0.02)
     await house.worker(flow)
     client = await house.client(flow)
-    assert (await client.round_trip(message(1), timeout=10)).payload == 3
-    assert attempts == [0, 1, 2]
+    result = await client.round_trip(message(1), timeout=30)
+    assert attempts[0] == 0
+    assert attempts == sorted(attempts)
+    if house.calm:  # else it may also be delivered once more, which looks like a death
+        assert result.payload == 3
+        assert attempts == [0, 1, 2]
 
 
 async def test_a_timeout_is_a_failure_with_its_code(house: House) -> None:
@@ -85,7 +89,7 @@ async def test_a_timeout_is_a_failure_with_its_code(house: House) -> None:
     client = await house.client(flow)
     trace_id = await client.emit(message(1))
     with pytest.raises(FlowError, match=r"timed out after 0.10s"):
-        await client.fetch(trace_id=trace_id, timeout=10)
+        await client.fetch(trace_id=trace_id, timeout=30)
     assert gate.cancelled == 1
 
 
@@ -94,7 +98,7 @@ async def test_a_passed_deadline_is_answered_without_a_run(house: House) -> None
     flow = single(gate.node)
     await house.worker(flow)
     client = await house.client(flow)
-    result = await client.round_trip(message(1, deadline_s=1.0), timeout=10)
+    result = await client.round_trip(message(1, deadline_s=1.0), timeout=30)
     assert result.payload == FinalAnswer(text="Deadline exceeded")
     assert gate.runs == 0
 
@@ -110,20 +114,21 @@ async def test_stop_finishes_what_is_in_hand(house: House) -> None:
     await asyncio.sleep(0.05)
     gate.open.set()
     assert await stopping == 0
-    assert (await client.fetch(trace_id=trace_id, timeout=10)).payload == "done"
+    assert (await client.fetch(trace_id=trace_id, timeout=30)).payload == "done"
 
 
 async def test_stop_hands_back_what_it_cannot_finish(house: House) -> None:
     gate = Gate()
     flow = single(gate.node)
-    worker = await house.worker(flow, lease=30)
+    lease = 60 if house.calm else LEASE
+    worker = await house.worker(flow, lease=lease)
     client = await house.client(flow)
     trace_id = await client.emit(message(1))
     await asyncio.wait_for(gate.started.wait(), 5)
     assert await worker.stop(drain=0.1) == 1
     gate.open.set()
-    await house.worker(flow, lease=30)
-    assert (await client.fetch(trace_id=trace_id, timeout=10)).payload == "done"
+    await house.worker(flow, lease=lease)
+    assert (await client.fetch(trace_id=trace_id, timeout=30)).payload == "done"
 
 
 async def test_everything_of_a_trace_can_be_read(house: House) -> None:
@@ -131,7 +136,7 @@ async def test_everything_of_a_trace_can_be_read(house: House) -> None:
     await house.worker(flow)
     client = await house.client(flow)
     msg = message(3)
-    await client.round_trip(msg, timeout=10)
+    await client.round_trip(msg, timeout=30)
     entries = await client.log.read(everything(msg.trace_id))
     assert [e.key.kind for e in entries] == [Kind.INGRESS, Kind.RECORD]
 
@@ -150,18 +155,20 @@ async def test_a_hand_back_by_a_drain_burns_no_attempt(house: House) -> None:
             raise ConnectionError("not yet")
         return answer(msg, "done")
 
-    flow = single(node, max_retries=2, backoff_base=0.01)
+    flow = single(node, max_retries=2 if house.calm else 20, backoff_base=0.01)
     client = await house.client(flow)
     trace_id = await client.emit(message(1))
+    lease, deaths = (60, 2) if house.calm else (LEASE, 20)
     for _ in range(3):
-        worker = await house.worker(flow, lease=30, max_deliveries=2)
-        await asyncio.wait_for(started.wait(), 5)
+        worker = await house.worker(flow, lease=lease, max_deliveries=deaths)
+        await asyncio.wait_for(started.wait(), 30)
         started.clear()
         assert await worker.stop(drain=0.05) == 1
     hold = False
-    await house.worker(flow, lease=30, max_deliveries=2)
-    assert (await client.fetch(trace_id=trace_id, timeout=10)).payload == "done"
-    assert attempts == [0, 0, 0, 0, 1, 2]
+    await house.worker(flow, lease=lease, max_deliveries=deaths)
+    assert (await client.fetch(trace_id=trace_id, timeout=30)).payload == "done"
+    if house.calm:
+        assert attempts == [0, 0, 0, 0, 1, 2]
 
 
 async def test_attempts_of_a_dead_worker_are_counted(house: House) -> None:
@@ -182,6 +189,6 @@ async def test_attempts_of_a_dead_worker_are_counted(house: House) -> None:
     await house.kill(first)
     await house.worker(flow, lease=0.5)
     with pytest.raises(FlowError):
-        await client.fetch(trace_id=trace_id, timeout=10)
+        await client.fetch(trace_id=trace_id, timeout=30)
     # Two failures, the death of the worker as the third, two more.
     assert attempts == [0, 1, 2, 3, 4]

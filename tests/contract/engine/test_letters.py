@@ -35,13 +35,13 @@ async def test_poison_is_buried_and_neighbours_go_on(house: House) -> None:
     poisoned = await client.emit(message("poison"))
     for _ in range(3):
         worker = await house.worker(flow, lease=0.5, max_deliveries=2)
-        assert (await client.round_trip(message("ok"), timeout=10)).payload == "fine"
+        assert (await client.round_trip(message("ok"), timeout=30)).payload == "fine"
         await asyncio.sleep(0.3)
         await house.kill(worker)
         await asyncio.sleep(0.5)
     await house.worker(flow, lease=0.5, max_deliveries=2)
     with pytest.raises(FlowError, match="never settled"):
-        await client.fetch(trace_id=poisoned, timeout=10)
+        await client.fetch(trace_id=poisoned, timeout=30)
     (letter,) = await (await house.letters(flow)).letters()
     assert letter.reason == "poison"
     assert gate.runs == 2
@@ -60,7 +60,7 @@ async def test_a_malformed_entry_is_buried(house: House, data: bytes, reason: st
     client = await house.client(flow)
     log = await house.log(flow)
     await log.append(Key(Kind.INGRESS, "f" * 32, input="x"), data)
-    assert (await client.round_trip(message(2), timeout=10)).payload == 4
+    assert (await client.round_trip(message(2), timeout=30)).payload == 4
     letters = await house.letters(flow)
     for _ in range(100):
         if await letters.letters():
@@ -76,7 +76,7 @@ async def test_an_entry_of_another_tenant_is_buried(house: House) -> None:
     await house.worker(flow)
     client = await house.client(flow)
     trace_id = await client.emit(message(2))
-    await client.fetch(trace_id=trace_id, timeout=10)
+    await client.fetch(trace_id=trace_id, timeout=30)
     (ingress, *_) = (await client.books(trace_id)).entries
     assert ingress.envelope is not None
     forged = encode(
@@ -103,7 +103,7 @@ async def test_an_entry_of_a_newer_version_is_left_to_newer_workers_then_buried(
     client = await house.client(flow)
     newer = msgspec.msgpack.encode([99, "default", "x", "y", {"all": "different"}])
     await client.log.append(Key(Kind.INGRESS, "b" * 32, input="x"), newer)
-    assert (await client.round_trip(message(2), timeout=10)).payload == 4
+    assert (await client.round_trip(message(2), timeout=30)).payload == 4
     letters = await house.letters(flow)
     for _ in range(200):
         if await letters.letters():
@@ -119,7 +119,7 @@ async def test_a_type_that_is_unknown_here_is_buried_as_such(house: House) -> No
     await house.worker(flow)
     client = await house.client(flow)
     trace_id = await client.emit(message(2))
-    await client.fetch(trace_id=trace_id, timeout=10)
+    await client.fetch(trace_id=trace_id, timeout=30)
     (ingress, *_) = (await client.books(trace_id)).entries
     assert ingress.envelope is not None
     fields = {name: getattr(ingress.envelope, name) for name in ingress.envelope.__struct_fields__}
@@ -130,7 +130,7 @@ async def test_a_type_that_is_unknown_here_is_buried_as_such(house: House) -> No
     forged = type(ingress.envelope)(**{**fields, "outputs": (output,), "trace": "c" * 32})
     await client.log.append(Key(Kind.INGRESS, "c" * 32, input="x"), encode(forged))
     with pytest.raises(FlowError, match="Stringe"):
-        await client.fetch(trace_id="c" * 32, timeout=10)
+        await client.fetch(trace_id="c" * 32, timeout=30)
     (letter,) = await (await house.letters(flow)).letters()
     assert letter.reason == "unknown_type"
 

@@ -37,7 +37,7 @@ async def test_a_worker_hosts_a_subset_of_the_nodes(house: House) -> None:
     await house.worker(sum_of_squares(4), nodes=["split", "join"])
     await house.worker(sum_of_squares(4), nodes=["square", "total"])
     client = await house.client(sum_of_squares(4))
-    assert (await client.round_trip(message(4), timeout=10)).payload == 14
+    assert (await client.round_trip(message(4), timeout=30)).payload == 14
 
 
 async def test_unknown_node_is_named(house: House) -> None:
@@ -52,7 +52,7 @@ async def test_models_keep_their_types(house: House) -> None:
 
     await house.worker(single(grow))
     client = await house.client(single(grow))
-    result = await client.round_trip(message(Order(number=1)), timeout=10)
+    result = await client.round_trip(message(Order(number=1)), timeout=30)
     assert result.payload == Order(number=2, tags=["a"])
 
 
@@ -63,7 +63,7 @@ async def test_plain_values_travel_without_a_message(house: House) -> None:
     await house.worker(single(double))
     client = await house.client(single(double))
     trace_id = await client.emit(21)
-    assert await client.fetch(trace_id=trace_id, timeout=10) == 42
+    assert await client.fetch(trace_id=trace_id, timeout=30) == 42
 
 
 async def test_every_result_of_a_trace_is_fetched_in_order(house: House) -> None:
@@ -74,10 +74,10 @@ async def test_every_result_of_a_trace_is_fetched_in_order(house: House) -> None
     await house.worker(single(count))
     client = await house.client(single(count))
     trace_id = await client.emit(message(0))
-    found = [(await client.fetch(trace_id=trace_id, timeout=10)).payload for _ in range(5)]
+    found = [(await client.fetch(trace_id=trace_id, timeout=30)).payload for _ in range(5)]
     assert sorted(found) == list(range(5))
     with pytest.raises(LookupError, match="complete and has no further result"):
-        await client.fetch(trace_id=trace_id, timeout=10)
+        await client.fetch(trace_id=trace_id, timeout=30)
 
 
 async def test_another_client_fetches_by_trace_id_later(house: House) -> None:
@@ -87,9 +87,9 @@ async def test_another_client_fetches_by_trace_id_later(house: House) -> None:
     trace_id = await first.emit(message(3))
     await first.stop()
     second = await house.client(flow)
-    assert (await second.fetch(trace_id=trace_id, timeout=10)).payload == 5
+    assert (await second.fetch(trace_id=trace_id, timeout=30)).payload == 5
     third = await house.client(flow)
-    assert (await third.fetch(trace_id=trace_id, timeout=10)).payload == 5
+    assert (await third.fetch(trace_id=trace_id, timeout=30)).payload == 5
 
 
 async def test_a_result_without_worker_waits_for_one(house: House) -> None:
@@ -98,7 +98,7 @@ async def test_a_result_without_worker_waits_for_one(house: House) -> None:
     with pytest.raises(TimeoutError):
         await client.fetch(trace_id=trace_id, timeout=0.2)
     await house.worker(sum_of_squares(3))
-    assert (await client.fetch(trace_id=trace_id, timeout=10)).payload == 5
+    assert (await client.fetch(trace_id=trace_id, timeout=30)).payload == 5
 
 
 async def test_a_node_sends_straight_to_the_egress_and_by_name(house: House) -> None:
@@ -112,8 +112,8 @@ async def test_a_node_sends_straight_to_the_egress_and_by_name(house: House) -> 
     flow = create(first.to(second), name="route")
     await house.worker(flow)
     client = await house.client(flow)
-    assert (await client.round_trip(message(-1), timeout=10)).payload == "negative"
-    assert (await client.round_trip(message(3), timeout=10)).payload == 9
+    assert (await client.round_trip(message(-1), timeout=30)).payload == "negative"
+    assert (await client.round_trip(message(3), timeout=30)).payload == 9
 
 
 async def test_the_same_idempotency_key_is_one_submission(house: House) -> None:
@@ -128,9 +128,9 @@ async def test_the_same_idempotency_key_is_one_submission(house: House) -> None:
     msg = message(1)
     await client.emit(msg, idempotency_key="order-7")
     await client.emit(msg, idempotency_key="order-7")
-    first = await client.fetch(trace_id=msg.trace_id, timeout=10)
+    first = await client.fetch(trace_id=msg.trace_id, timeout=30)
     with pytest.raises(LookupError):
-        await client.fetch(trace_id=msg.trace_id, timeout=10)
+        await client.fetch(trace_id=msg.trace_id, timeout=30)
     assert len(runs) == 1
     assert first.payload
 
@@ -151,14 +151,14 @@ async def test_two_flows_versions_and_tenants_do_not_disturb_each_other(house: H
     payloads = []
     for flow, tenant in ((flows[0], "default"), (flows[1], "default"), (newer, "default")):
         client = await house.client(flow, tenant)
-        result = await client.round_trip(message(1, trace_id=trace), timeout=10)
+        result = await client.round_trip(message(1, trace_id=trace), timeout=30)
         payloads.append(result.payload)
     acme = await house.client(single(two, name="a"), "acme")
     msg = message(1, trace_id=trace)
     with pytest.raises(TenantMismatch, match=r"'default'.*'acme'"):
         await acme.emit(msg)
     msg.headers.tenant = "acme"
-    payloads.append((await acme.round_trip(msg, timeout=10)).payload)
+    payloads.append((await acme.round_trip(msg, timeout=30)).payload)
     assert payloads == ["one", "two", "two", "two"]
 
 
@@ -171,7 +171,7 @@ async def test_a_failed_node_fails_the_trace_with_its_error(house: House) -> Non
     client = await house.client(flow)
     trace_id = await client.emit(message(1))
     with pytest.raises(FlowError, match="raised ValueError: no such order"):
-        await client.fetch(trace_id=trace_id, timeout=10)
+        await client.fetch(trace_id=trace_id, timeout=30)
     assert await client.status(trace_id) is TraceStatus.FAILED
     (letter,) = await (await house.letters(flow)).letters()
     assert (letter.node, letter.reason) == ("only", "failed")
@@ -185,7 +185,7 @@ async def test_errors_reach_the_egress_when_the_flow_says_so(house: House) -> No
     flow = single(broken, errors=True)
     await house.worker(flow)
     client = await house.client(flow)
-    error = await client.round_trip(message(1), timeout=10)
+    error = await client.round_trip(message(1), timeout=30)
     assert isinstance(error, FlowError)
     assert error.code == "NODE_EXCEPTION"
 
@@ -199,7 +199,7 @@ async def test_a_node_that_returns_nothing_completes_its_trace(house: House) -> 
     client = await house.client(flow)
     trace_id = await client.emit(message(1))
     with pytest.raises(LookupError, match="complete"):
-        await client.fetch(trace_id=trace_id, timeout=10)
+        await client.fetch(trace_id=trace_id, timeout=30)
 
 
 async def test_an_unknown_trace_is_said_to_be_unknown(house: House) -> None:
@@ -217,4 +217,4 @@ async def test_a_result_that_cannot_travel_is_the_nodes_failure(house: House) ->
     client = await house.client(flow)
     trace_id = await client.emit(message(1))
     with pytest.raises(FlowError, match="cannot travel between processes"):
-        await client.fetch(trace_id=trace_id, timeout=10)
+        await client.fetch(trace_id=trace_id, timeout=30)

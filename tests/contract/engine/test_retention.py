@@ -22,14 +22,14 @@ async def test_finished_traces_leave_the_log_and_live_ones_stay(house: House) ->
     client, waiting = await house.client(quick), await house.client(slow)
     held = await waiting.emit(message(1))
     done = [message(3) for _ in range(5)]
-    await asyncio.gather(*(client.round_trip(m, timeout=10) for m in done))
+    await asyncio.gather(*(client.round_trip(m, timeout=30) for m in done))
     await asyncio.wait_for(gate.started.wait(), 5)
     for found in (client, waiting):
         await Keeper(found.log, clock=SYSTEM_CLOCK, retention=0.0).round()  # type: ignore[arg-type]
     assert await client.log.read([Pattern()]) == []
     assert await waiting.status(held) is TraceStatus.RUNNING
     gate.open.set()
-    assert (await waiting.fetch(trace_id=held, timeout=10)).payload == "done"
+    assert (await waiting.fetch(trace_id=held, timeout=30)).payload == "done"
 
 
 async def test_a_live_trace_keeps_only_itself(house: House) -> None:
@@ -42,15 +42,15 @@ async def test_a_live_trace_keeps_only_itself(house: House) -> None:
     flow = single(node)
     await house.worker(flow)
     client = await house.client(flow)
-    await client.round_trip(message("before"), timeout=10)
+    await client.round_trip(message("before"), timeout=30)
     held = await client.emit(message("slow"))
     await asyncio.wait_for(gate.started.wait(), 5)
-    await client.round_trip(message("after"), timeout=10)
+    await client.round_trip(message("after"), timeout=30)
     keeper = Keeper(client.log, clock=SYSTEM_CLOCK, retention=0.0)  # type: ignore[arg-type]
     await keeper.round()
     assert {e.key.trace for e in await client.log.read([Pattern()])} == {held}
     gate.open.set()
-    await client.fetch(trace_id=held, timeout=10)
+    await client.fetch(trace_id=held, timeout=30)
     await keeper.round()
     assert await client.log.read([Pattern()]) == []
 
@@ -60,7 +60,7 @@ async def test_what_is_within_its_retention_stays(house: House) -> None:
     await house.worker(flow)
     client = await house.client(flow)
     msg = message(3)
-    await client.round_trip(msg, timeout=10)
+    await client.round_trip(msg, timeout=30)
     keeper = Keeper(client.log, clock=SYSTEM_CLOCK, retention=60.0)  # type: ignore[arg-type]
     assert await keeper.round() == 0
     assert await client.status(msg.trace_id) is TraceStatus.COMPLETED
@@ -71,7 +71,7 @@ async def test_a_removed_trace_is_said_to_be_unknown_or_removed(house: House) ->
     await house.worker(flow)
     client = await house.client(flow)
     msg = message(3)
-    await client.round_trip(msg, timeout=10)
+    await client.round_trip(msg, timeout=30)
     await Keeper(client.log, clock=SYSTEM_CLOCK, retention=0.0).round()  # type: ignore[arg-type]
     with pytest.raises(LookupError, match="never submitted, or was removed"):
         await client.fetch(trace_id=msg.trace_id, timeout=5)
