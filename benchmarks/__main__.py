@@ -3,6 +3,7 @@
 hop         the durable hop beside two hand-written ones
 local       the runtime in one process
 reference   the same beside the reference implementation, installed by version
+peers       stages of durable work beside FastStream, taskiq-nats and walnats
 remote      calls of agents and their streams, beside bare NATS and server-sent events
 state       the state store: saving, and histories beside many foreign events
 sync-always the durable hop on a server that syncs every write, beside a naive one
@@ -16,7 +17,7 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from benchmarks import hop, reference, remote, state, sync_always, telemetry
+from benchmarks import hop, peers, reference, remote, state, sync_always, telemetry
 
 
 def _hop() -> None:
@@ -36,6 +37,10 @@ def _state() -> None:
     asyncio.run(state.run())
 
 
+def _peers() -> None:
+    asyncio.run(peers.run())
+
+
 def _sync_always() -> None:
     asyncio.run(sync_always.run())
 
@@ -44,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "hop": _hop,
     "local": _local,
     "reference": reference.run,
+    "peers": _peers,
     "remote": _remote,
     "state": _state,
     "sync-always": _sync_always,
