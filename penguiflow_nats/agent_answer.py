@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Raw
 
+from penguiflow.clock import SYSTEM_CLOCK
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.envelope import NONE
 from penguiflow.durable.wire_errors import MalformedValue, NotEncodable
@@ -116,6 +117,10 @@ class Answerer:
         if not isinstance(message, Message):
             msg = "the request carries no Message"
             raise Rejected(msg, code="MALFORMED")
+        left = deadline.left()
+        if message.deadline_s is not None and left is not None:
+            # The caller's clock is not ours: what counts is the time that is left.
+            message.deadline_s = SYSTEM_CLOCK.now() + left
         ctx = AgentContext(
             task_id=request.task,
             skill=request.skill,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -58,6 +59,24 @@ async def test_a_flow_streams_its_chunks_and_gives_its_first_result(
         many = [transport.send(to("speller", "spell", str(n))) for n in range(30)]
         answers = await asyncio.gather(*many)
         assert [answer.result for answer in answers] == [str(n) for n in range(30)]
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+async def test_a_served_flow_counts_the_time_that_is_left_whatever_the_callers_clock_says(
+    server: EmbeddedServer, transport: NatsTransport, ahead: float
+) -> None:
+    async def left(msg, ctx):
+        return msg.model_copy(update={"payload": msg.deadline_s - ctx.now()})
+
+    async with serve(flow_of(left), server.url, agent="clock", skills=["left"]):
+        asked = RemoteCallRequest(
+            message=message(0, deadline_s=time.time() + ahead + 30),
+            skill="left",
+            agent_url="nats://clock",
+            timeout_s=30,
+        )
+        answer = await transport.send(asked)
+        assert 0 < answer.result <= 30.1
 
 
 async def test_a_node_that_fails_fails_the_call(
