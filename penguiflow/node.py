@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import uuid
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,9 @@ class NodePolicy:
     `concurrency` is how many messages the node works on at once, per process: 1 by default in a
     local flow, where messages of one trace keep their order; as many as the worker has by default
     in a durable one.
+    `order_by` gives the key of an input, for instance `lambda msg: msg.payload["account"]`. Inputs
+    with equal keys are handled one after the other, in the order in which they came, whichever
+    worker has them and however often one is tried again; those of different keys at once.
     """
 
     validate: str = "both"
@@ -43,6 +46,7 @@ class NodePolicy:
     jitter: float = 0.0
     non_retryable: tuple[type[BaseException], ...] = ()
     concurrency: int | None = None
+    order_by: Callable[[Any], Hashable] | None = None
 
     def __post_init__(self) -> None:
         if self.validate not in _VALIDATE_CHOICES:

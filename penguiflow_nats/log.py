@@ -91,8 +91,7 @@ class JetStreamLog:
         self.names = Names(tenant, flow)
         self.connection = connection
         self.jetstream = JetStream(connection)
-        self.creates_bucket: bool = True
-        """Whether the object bucket is made when it is first needed."""
+        self.creates_bucket: bool = True  # the one for objects, when it is first needed
         bucket, creates = self.names.objects_bucket, lambda: self.creates_bucket
         self.objects: Objects = JetStreamObjects(connection, bucket, storage, may_create=creates)
         self._inline_bytes = INLINE_BYTES
@@ -288,6 +287,11 @@ class JetStreamLog:
         except (OutcomeUnknown, NoResponders) as problem:
             raise LogUnavailable(str(problem)) from problem
         return True
+
+    async def settled_upto(self, consumer: str) -> int:
+        stream, name = self.names.log_stream, self.names.consumer(consumer)
+        info = await self._persist(lambda: self.jetstream.consumer_info(stream, name))
+        return info.ack_floor.stream_seq
 
     def _stored(self, message: StoredMessage) -> Stored:
         return Stored(

@@ -38,6 +38,8 @@ def _names(graph: Graph) -> list[str]:
 
 
 def _uses(node: Node) -> list[str]:
+    if node.join is not None and node.policy.order_by is not None:
+        return [f"node {node.name!r} is a join and has order_by: it joins in the log's order"]
     code: Any = getattr(node.func, "__code__", None)
     if not isinstance(code, CodeType) or code.co_argcount < 1:
         return []

@@ -237,6 +237,10 @@ class Commit:
         """Repeat what may be left to do for a record that is committed already."""
         await self._spread(delivery, record, decode(record.data))
 
+    async def finish_outputs(self, record: Stored) -> None:
+        """Write what may be missing of a committed record's outputs, in its holder's place."""
+        await self._expansion.write(None, record.position, decode(record.data))
+
     async def _spread(self, delivery: DurableDelivery, record: Stored, envelope: Envelope) -> None:
         if envelope.outcome in (FAILED, DEAD):
             await self._bury(delivery, envelope)

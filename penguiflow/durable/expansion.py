@@ -23,7 +23,16 @@ from penguiflow.durable.envelope import (
     Part,
     encode,
 )
-from penguiflow.durable.log import AlreadyCommitted, Key, Kind, Log, Pattern, Position, Stored
+from penguiflow.durable.log import (
+    AlreadyCommitted,
+    Key,
+    Kind,
+    Log,
+    LogUnavailable,
+    Pattern,
+    Position,
+    Stored,
+)
 from penguiflow.durable.topology import Topology, output_id
 from penguiflow.telemetry.instrument import Append, FlowInstrument
 
@@ -54,10 +63,17 @@ class Expansion:
         self._bury = bury
         self._probe = probe
 
-    async def write(self, delivery: DurableDelivery, record: Position, envelope: Envelope) -> None:
+    async def write(
+        self, delivery: DurableDelivery | None, record: Position, envelope: Envelope
+    ) -> None:
         """Write each output of a record as an entry of its own, addressed to one node.
 
         Keys and shares follow from the record alone, so that a repetition writes the same.
+
+        Args:
+            delivery: The input that it answers; None for who does not hold it.
+            record: Where the record lies.
+            envelope: What it says.
 
         Raises:
             LogError: an entry could not be written; a repetition goes on.
@@ -68,6 +84,8 @@ class Expansion:
         )
         async for first, outputs in batches(self._claims, envelope, _WINDOW):
             if isinstance(outputs, Part):
+                if delivery is None:
+                    raise LogUnavailable(str(ObjectMissing(outputs.name)))
                 await self._part_lost(delivery, record, entry, outputs)
                 continue
             derived = self._outputs_of(record.key, envelope, first, outputs)

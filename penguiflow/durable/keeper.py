@@ -22,7 +22,7 @@ from penguiflow.clock import Clock
 from penguiflow.durable.claims import trace_of_object
 from penguiflow.durable.dead_letters import DeadLetters
 from penguiflow.durable.fold import Fold
-from penguiflow.durable.log import Log, LogError, Stored
+from penguiflow.durable.log import Log, LogError
 from penguiflow.events import log_event
 from penguiflow.state.protocols import SupportsTraceEnds
 
@@ -39,9 +39,6 @@ _SWEEP = 600.0
 
 class KeepableLog(Log, Protocol):
     """A log that a keeper can tidy."""
-
-    async def scan(self, after: int, limit: int) -> list[Stored]:
-        """The next entries of all traces behind a sequence, in order, at most `limit`."""
 
     async def purge_below(self, sequence: int) -> int:
         """Remove every entry before a sequence but the markers; returns how many."""

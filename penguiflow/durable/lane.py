@@ -70,6 +70,11 @@ class Lane:
         self._tasks: dict[asyncio.Task[None], LogDelivery] = {}
         self._waiting: dict[DurableDelivery, asyncio.TimerHandle] = {}
         self.consumption: Consumption | None = None
+        self.window: int | None = None
+        """Inputs to take at once; None is as many as are worked on."""
+
+    async def begin(self) -> None:
+        """Get ready to take deliveries. Raises `LogError`."""
 
     @property
     def in_hand(self) -> list[LogDelivery]:
@@ -86,7 +91,7 @@ class Lane:
 
     async def _handle(self, entry: LogDelivery) -> None:
         """Open an entry, work on it, and give its place in the window free again."""
-        task = _this_task()
+        task = this_task()
         delivery: DurableDelivery | None = None
         try:
             delivery = self._ready(entry) or await self._open(entry)
@@ -270,7 +275,7 @@ class Lane:
             self._start(delivery.log_delivery, self._resumed(delivery))
 
     async def _resumed(self, delivery: DurableDelivery) -> None:
-        task = _this_task()
+        task = this_task()
         try:
             await self._worker.process(delivery, task)
         except Exception as error:  # noqa: BLE001 - stated outcome: its lease ends, it comes again
@@ -279,7 +284,7 @@ class Lane:
             self._over(task, delivery)
 
     async def _hand_back(self, delivery: DurableDelivery) -> None:
-        task = _this_task()
+        task = this_task()
         try:
             await settle(delivery, Outcome(Settlement.HAND_BACK))
         finally:
@@ -292,7 +297,7 @@ class Lane:
             self._start(delivery.log_delivery, self._dropped(delivery))
 
     async def _dropped(self, delivery: DurableDelivery) -> None:
-        task = _this_task()
+        task = this_task()
         try:
             await self._host.events.emit(
                 "trace_cancel_drop",
@@ -324,7 +329,8 @@ class Lane:
         return len(late)
 
 
-def _this_task() -> asyncio.Task[Any]:
+def this_task() -> asyncio.Task[Any]:
+    """The task of the caller."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - the lane made it
     return task

@@ -293,6 +293,14 @@ class Log(Protocol):
     async def read(self, patterns: Sequence[Pattern]) -> list[Stored]:
         """Every entry that matches one of the patterns, by sequence."""
 
+    async def scan(self, after: int, limit: int) -> list[Stored]:
+        """The next entries of all traces behind a sequence, in order, at most `limit`; none when
+        there are none yet."""
+
+    async def settled_upto(self, consumer: str) -> int:
+        """A sequence up to which a durable consumer has settled everything; 0 when it has nothing
+        settled, or is not there."""
+
     async def consume(
         self,
         spec: ConsumerSpec,

@@ -10,7 +10,7 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.durable.backlog import watch_backlogs
@@ -26,9 +26,11 @@ from penguiflow.durable.join import DurableJoin
 from penguiflow.durable.join_timeout import JoinTimeout
 from penguiflow.durable.lane import Lane
 from penguiflow.durable.log import Log, LogError, Subscription
+from penguiflow.durable.ordered_lane import OrderedLane, window_of
 from penguiflow.durable.timers import Timers
 from penguiflow.durable.tokens import trace_token
 from penguiflow.durable.topology import TIMERS, FlowNotDurable, Topology, cancel_key
+from penguiflow.durable.turns import Turns
 from penguiflow.events import Events, log_event
 from penguiflow.flow import PenguiFlow
 from penguiflow.join import Join
@@ -155,18 +157,24 @@ class DurableWorker:
 
     def _lane(self, node: Node) -> Lane:
         max_deliveries, newer_delay = self._limits
-        return Lane(
-            node,
-            self.host,
-            codec=self._codec,
-            commit=self._commit,
-            claims=self._claims,
-            dead_letters=self._dead_letters,
-            worker_id=self.id,
-            max_deliveries=max_deliveries,
-            newer_delay=newer_delay,
-            join=self._joins.get(str(node.name)),
-        )
+        options: dict[str, Any] = {
+            "codec": self._codec,
+            "commit": self._commit,
+            "claims": self._claims,
+            "dead_letters": self._dead_letters,
+            "worker_id": self.id,
+            "max_deliveries": max_deliveries,
+            "newer_delay": newer_delay,
+        }
+        if node.policy.order_by is None:
+            return Lane(node, self.host, join=self._joins.get(str(node.name)), **options)
+        slots = node.policy.concurrency or self._concurrency
+        turns = Turns(
+            node, self.topology.tokens[str(node.name)], self.log, codec=self._codec,
+            claims=self._claims, clock=self._clock, finish=self._commit.finish_outputs,
+            room=window_of(slots) - slots,
+        )  # fmt: skip
+        return OrderedLane(node, self.host, turns=turns, slots=slots, **options)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -184,7 +192,8 @@ class DurableWorker:
         """Join the consumers of the hosted nodes and begin to work."""
         self._cancels = await self.log.listen(CANCEL_TOPIC, self._heard_cancel)
         for lane in self.lanes:
-            window = lane.node.policy.concurrency or self._concurrency
+            await lane.begin()
+            window = lane.window or lane.node.policy.concurrency or self._concurrency
             lane.consumption = await self.log.consume(
                 self.topology.consumer(lane.node),
                 lane.deliver,

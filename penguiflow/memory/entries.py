@@ -72,6 +72,11 @@ class Entries:
         return len(self._by_key)
 
     @property
+    def last(self) -> int:
+        """The last sequence that was given."""
+        return self._last
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of all payloads, headers and keys."""
         return self._bytes

@@ -50,6 +50,12 @@ class Ledger:
         """Entries that were handed out and not settled."""
         return len(self._leased) + len(self._delayed) + len(self._due)
 
+    @property
+    def first_open(self) -> int | None:
+        """The smallest sequence that is not settled."""
+        places = (self._waiting, self._leased, self._delayed, self._due)
+        return min((min(place) for place in places if place), default=None)
+
     def offer(self, sequence: int) -> None:
         """A new entry belongs to this consumer."""
         self._waiting[sequence] = None

@@ -140,6 +140,11 @@ class MemoryLog(Log):
         found = self._store.entries.read([Pattern()])
         return [entry for entry in found if entry.sequence > after][:limit]
 
+    async def settled_upto(self, consumer: str) -> int:
+        await turn()
+        self._line.check()
+        return self._store.settled_upto(consumer)
+
     async def purge_below(self, sequence: int) -> int:
         self._line.check()
         removed = 0

@@ -73,6 +73,14 @@ class LogStore:
         self._consumers[spec.name] = consumer
         return consumer
 
+    def settled_upto(self, name: str) -> int:
+        """The sequence before the first that the consumer has not settled."""
+        consumer = self._consumers.get(name)
+        if consumer is None:
+            return 0
+        first = consumer.ledger.first_open
+        return self.entries.last if first is None else first - 1
+
     def delete_consumer(self, name: str) -> bool:
         consumer = self._consumers.pop(name, None)
         if consumer is None:

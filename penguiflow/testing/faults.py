@@ -129,6 +129,12 @@ class FaultyLog(Log):
         consumption.follow(await self._line.attempt(consume, *_CLEAN))
         return consumption
 
+    async def scan(self, after: int, limit: int) -> list[Stored]:
+        return await self._line.attempt(partial(self._log.scan, after, limit), *_ANY)
+
+    async def settled_upto(self, consumer: str) -> int:
+        return await self._line.attempt(partial(self._log.settled_upto, consumer), *_ANY)
+
     async def purge(self, trace: str, *, upto: int | None = None) -> int:
         return await self._line.attempt(partial(self._log.purge, trace, upto=upto), *_ANY)
 
