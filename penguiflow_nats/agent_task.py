@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -181,13 +181,6 @@ class AgentTask:
         return answerer.outcome(request, self._work, epoch=self.epoch, events=publisher.count)
 
     async def _work_on(self, request: CallRequest, publisher: ReplyPublisher) -> Raw:
-        records = self._records
-
-        def emit(text: str, done: bool, meta: Mapping[str, Any] | None) -> Awaitable[None] | None:
-            if not records.is_announced:
-                self._announce_soon(request)
-            return publisher.publish(text, done=done, meta=meta)
-
         async def put(state: str, number: int, question: Any) -> Any:
             return await self._put(request, publisher, state, number, question)
 
@@ -200,11 +193,11 @@ class AgentTask:
                 result = await answer(
                     request,
                     self.task,
-                    emit if request.streaming else nowhere,
+                    publisher.publish if request.streaming else nowhere,
                     epoch=epoch,
                     deadline=deadline,
                     questions=questions,
-                    streamed=records.streamed,
+                    streamed=self._records.streamed,
                 )
             except AuthRequired as needed:
                 await questions.authorise(needed.question)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from penguiflow.durable.codec import ValueCodec
@@ -53,7 +53,7 @@ class Answer:
         """The event that only names the task."""
         return self._event(self._call.position)
 
-    def events(self, news: News) -> Sequence[NatsStreamEvent]:
+    def events(self, news: News) -> Iterable[NatsStreamEvent]:
         """What a stream gives of something that was heard.
 
         Raises:
@@ -103,12 +103,12 @@ class Answer:
         event.meta = {"restart": True, "epoch": start.epoch}
         return event
 
-    def _texts(self, events: Events) -> list[NatsStreamEvent]:
+    def _texts(self, events: Events) -> Iterator[NatsStreamEvent]:
         task, agent_url, epoch = self._call.task_id, self._agent_url, events.epoch
         unpack = self._codec.unpack
-        return [
+        for taken, piece in enumerate(events.pieces, events.n + 1):
             # By position: this runs for every piece, and names would cost half as much again.
-            NatsStreamEvent(
+            yield NatsStreamEvent(
                 piece.text,
                 piece.done,
                 None if piece.meta == NONE else unpack(piece.meta),
@@ -119,8 +119,6 @@ class Answer:
                 epoch,
                 taken,
             )
-            for taken, piece in enumerate(events.pieces, events.n + 1)
-        ]
 
     def _last(self, end: TaskRecord) -> NatsStreamEvent:
         answer = self.result(end)

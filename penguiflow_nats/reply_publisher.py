@@ -67,14 +67,18 @@ class ReplyPublisher:
         self._sent: deque[_Sent] = deque()
         self._draining: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
-        self._first = count
-        self.count = count
-        """Events published so far, those of earlier epochs that stay included."""
+        self._first = self._gone = count
+        """Events that were sent."""
         self.broken: NatsError | None = None
         """Why the server did not take an event that it would have had to take."""
 
+    @property
+    def count(self) -> int:
+        """Events published so far, those of earlier epochs that stay included."""
+        return self._gone + len(self._waiting)
+
     def publish(
-        self, text: str, *, done: bool, meta: Mapping[str, Any] | None
+        self, text: str, done: bool, meta: Mapping[str, Any] | None
     ) -> Awaitable[None] | None:
         """Take one event. Gives what to await first when the server does not keep up, or None:
         then it is taken, and nearly always it is.
@@ -95,6 +99,10 @@ class ReplyPublisher:
             piece = Piece(text, done)
         if self._waiting_bytes + size > _BYTES or len(self._waiting) >= _PIECES:
             return self._take_later(piece, size)
+        if self._sent:
+            self._waiting.append(piece)
+            self._waiting_bytes += size
+            return None
         self._take(piece, size)
         # A stream that never waits must let its first event leave, too.
         return asyncio.sleep(0) if self.count == self._first + 1 else None
@@ -109,14 +117,12 @@ class ReplyPublisher:
     def _take(self, piece: Piece, size: int) -> None:
         self._waiting.append(piece)
         self._waiting_bytes += size
-        self.count += 1
         if not self._sent or size > _BYTES:
             try:
                 self._send()
             except NatsError:
                 self._waiting.pop()
                 self._waiting_bytes -= size
-                self.count -= 1
                 raise
 
     async def flush(self) -> None:
@@ -145,9 +151,10 @@ class ReplyPublisher:
             raise self.broken
 
     def _send(self) -> None:
-        pieces, first = self._waiting, self.count - len(self._waiting)
+        pieces, first = self._waiting, self._gone
         data = encode(ReplyEvents(VERSION, self._epoch, first, pieces))
         self._sent.append(_Sent(data, self._jetstream.append(self._subject, data)))
+        self._gone += len(pieces)
         self._waiting, self._waiting_bytes = [], 0
         if self._draining is None:
             self._draining = asyncio.get_running_loop().create_task(self._drain())
