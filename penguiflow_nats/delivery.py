@@ -14,21 +14,29 @@ from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.subjects import Names
 
 
+_SHORT = 9
+"""Tokens of `$JS.ACK.<stream>.<consumer>.<five numbers>`, the form of a server without domains."""
+
+
 class JetStreamDelivery:
     """A stream message as a `LogDelivery`."""
 
     __slots__ = ("_message", "num_delivered", "stored")
 
     def __init__(self, names: Names, message: StreamMessage) -> None:
-        info = message.info
+        # The ack subject ends in: delivered, stream and consumer sequence, time, pending; and, in
+        # its longer forms, a random token behind them, which `info` knows how to take off.
+        tokens = message.reply.split(".")
+        if len(tokens) == _SHORT:
+            delivered, sequence, stored_at = int(tokens[4]), int(tokens[5]), int(tokens[7])
+        else:
+            info = message.info
+            delivered, sequence = info.num_delivered, info.stream_sequence
+            stored_at = info.timestamp_ns
         self._message = message
-        self.num_delivered = info.num_delivered
-        self.stored = Stored(
-            names.key(message.subject),
-            info.stream_sequence,
-            info.timestamp_ns / 1e9,
-            message.data,
-        )
+        self.num_delivered = delivered
+        key = names.key(message.subject)
+        self.stored = Stored(key, sequence, stored_at / 1e9, message.data)
 
     async def ack(self) -> None:
         # Not confirmed: it changes nothing that counts. What the input led to is in the log before,

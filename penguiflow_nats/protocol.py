@@ -36,10 +36,9 @@ def check_subject(subject: str) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _header_start(name: str) -> str:
+def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise InvalidHeader(name)
-    return f"\r\n{name}: "
 
 
 def header_block(headers: Mapping[str, str]) -> str:
@@ -48,14 +47,13 @@ def header_block(headers: Mapping[str, str]) -> str:
     Raises:
         InvalidHeader: A name is not a token or a value holds a line break.
     """
-    parts = ["NATS/1.0"]
+    block = "NATS/1.0"
     for name, value in headers.items():
+        _check_name(name)
         if "\n" in value or "\r" in value:
             raise InvalidHeader(name)
-        parts.append(_header_start(name))
-        parts.append(value)
-    parts.append("\r\n\r\n")
-    return "".join(parts)
+        block += f"\r\n{name}: {value}"
+    return block + "\r\n\r\n"
 
 
 def publish_frame(
