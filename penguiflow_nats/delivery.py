@@ -13,7 +13,6 @@ from penguiflow_nats.errors import NatsError
 from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.subjects import Names
 
-
 _SHORT = 9
 """Tokens of `$JS.ACK.<stream>.<consumer>.<five numbers>`, the form of a server without domains."""
 
