@@ -16,13 +16,17 @@ AGENTS = "AGENTS"
 """The account of shared agents."""
 
 
+_API = "$JS.API"
+
+
 def app_publishes(tenant: TenantSpec) -> list[str]:
     """What a tenant's app may publish, request and ask of JetStream."""
     names = Names(tenant.name, "flow")
     log = f"{names.root}.{names.part}.*"
-    api = "$JS.API"
+    api = _API
     return [
         f"{log}.in.*._.*",  # submit
+        f"{log}.timer.*._.*",  # the same for later
         f"{log}.cancel.*",  # cancel: the marker, the broadcast, how it ended
         f"{log}.end.*",
         f"{names.root}.ctl.*.cancel",
@@ -34,14 +38,46 @@ def app_publishes(tenant: TenantSpec) -> list[str]:
         f"{api}.STREAM.MSG.GET.{names.log_stream}",  # fetch
         f"{api}.DIRECT.GET.{names.log_stream}",
         f"{api}.DIRECT.GET.{names.chunk_stream}",  # stream
-        *(CallNames(tenant.name).ask(agent) for agent in tenant.agents),
+        *_objects(names.objects_bucket),  # values that are too large for an entry
+        *_calls(CallNames(tenant.name)),
     ]
+
+
+def _calls(names: CallNames) -> list[str]:
+    """To call agents of its own tenant, and the shared ones that the tenant imports."""
+    calls, replies = names.calls_stream, names.replies_stream
+    return [
+        names.ask("*"),
+        names.request("*", "*"),
+        names.cancel("*"),
+        *(f"{_API}.STREAM.{verb}.{name}" for name in (calls, replies) for verb in _STREAM),
+        *(f"{_API}.DIRECT.GET.{name}" for name in (calls, replies)),
+        f"{_API}.CONSUMER.INFO.{calls}.*",  # whether an agent is there
+        f"{_API}.STREAM.PURGE.{calls}",  # a request that is cancelled before it is taken
+        *_objects(names.calls_bucket),
+    ]
+
+
+def _objects(bucket: str) -> list[str]:
+    """To put values into an object bucket and take them out."""
+    stream = f"OBJ_{bucket}"
+    return [
+        f"$O.{bucket}.>",
+        *(f"{_API}.STREAM.{verb}.{stream}" for verb in (*_STREAM, "PURGE")),
+        f"{_API}.DIRECT.GET.{stream}",
+        f"{_API}.DIRECT.GET.{stream}.>",
+    ]
+
+
+_STREAM = ("CREATE", "INFO", "MSG.GET")
+"""What a client asks of a stream: to be there, and for one message."""
 
 
 def app_subscribes(tenant: TenantSpec) -> list[str]:
     """What a tenant's app may hear."""
     root = Names(tenant.name, "flow").root
-    return [f"{tenant.inbox}.>", f"{root}.ctl.*.hint.>", f"{root}.chunk.*.*"]
+    news = CallNames(tenant.name).news
+    return [f"{tenant.inbox}.>", f"{root}.ctl.*.hint.>", f"{root}.chunk.*.*", news]
 
 
 def server_config(tenants: Tenants) -> str:
