@@ -13,10 +13,11 @@ from typing import NoReturn
 import msgspec
 
 from penguiflow.durable.tokens import token
+from penguiflow.durable.topology import MOST_TIMERS
 from penguiflow_nats.call_subjects import is_agent_name
 
-LEAST_ACK_PENDING = 8192
-"""What the consumers of a flow ask for; with less the server refuses to create them."""
+LEAST_ACK_PENDING = MOST_TIMERS
+"""What a consumer of a flow asks for at most; with less the server refuses to create it."""
 _FACTORS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _SIZE = re.compile(r"(\d{1,6})\s*(KB|MB|GB|TB)?")
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,=~ -]{1,200}")
@@ -81,7 +82,7 @@ class TenantSpec(_Table, frozen=True):
     memory: str = "32MB"
     streams: int = 32
     consumers: int = 1000
-    ack_pending: int = 65536
+    ack_pending: int = LEAST_ACK_PENDING
     connections: int = 100
     subscriptions: int = 10000
     max_payload: str = "1MB"

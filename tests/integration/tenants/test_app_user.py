@@ -99,4 +99,4 @@ async def test_durable_calls_of_the_tenants_own_agents(accounts: Site) -> None:
             await slow.cancelled.wait()
         page = await transport.list_tasks(agent_url="nats://own")
         assert len(page.tasks) == 4
-        assert app.statistics.permission_denied == 0
+        assert app.statistics.denied == 0

@@ -21,7 +21,7 @@ ONE = '[[tenant]]\nname = "acme"\n'
         (ONE + 'disc = "1GB"\n', "unknown field `disc`"),
         (ONE + 'disk = "1PB"\n', "is no size"),
         (ONE + 'disk = "0"\n', "is no size"),
-        (ONE + "ack_pending = 10\n", "at least 8192"),
+        (ONE + "ack_pending = 10\n", "at least 1000000"),
         (ONE + "streams = 0\n", "between 1 and"),
         (ONE + 'agents = ["a.b"]\n', "no name of an agent"),
         (ONE + 'agents = ["a", "a"]\n', "given twice: a"),
