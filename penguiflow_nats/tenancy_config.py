@@ -50,6 +50,7 @@ def _calls(names: CallNames) -> list[str]:
         names.ask("*"),
         names.request("*", "*"),
         names.cancel("*"),
+        names.state("*"),  # a cancel is the end of a task, whoever is at work
         *(f"{_API}.STREAM.{verb}.{name}" for name in (calls, replies) for verb in _STREAM),
         *(f"{_API}.DIRECT.GET.{name}" for name in (calls, replies)),
         f"{_API}.CONSUMER.INFO.{calls}.*",  # whether an agent is there
