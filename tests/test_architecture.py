@@ -21,6 +21,7 @@ PURE_ROOMS = (
     "penguiflow/durable/fold.py",
     "penguiflow/durable/inputs.py",
     "penguiflow/durable/packing.py",
+    "penguiflow/durable/redrive_plan.py",
     "penguiflow/durable/tokens.py",
     "penguiflow/durable/topology.py",
     "penguiflow/durable/unpacking.py",
@@ -31,7 +32,10 @@ PURE_ROOMS = (
     "penguiflow/graph.py",
     "penguiflow/join.py",
     "penguiflow/retry.py",
+    "penguiflow_nats/consumers.py",
     "penguiflow_nats/subjects.py",
+    "penguiflow_nats/topology_diff.py",
+    "penguiflow_nats/topology_plan.py",
 )
 
 IMPURE_MODULES = frozenset(
