@@ -79,16 +79,20 @@ def _differences(
 
 
 def _orphans(facts: Facts, case: Case, known: set[str]) -> Iterator[Finding]:
-    for stream, name in sorted(facts.consumers):
+    for (stream, name), found in sorted(facts.consumers.items()):
         if stream == case.names.log_stream and name not in known:
             if not name.startswith(f"{case.names.flow}="):
                 continue
+            left = found.num_pending + found.num_ack_pending
+            served = ", and workers of another graph ask for them" if found.num_waiting else ""
+            node = name.removeprefix(case.names.consumer(""))
             yield Finding(
                 id="consumer-orphan",
-                severity="warning",
+                severity="error" if left and not found.num_waiting else "warning",
                 where=f"consumer {name}",
-                evidence="the flow has no such node; what it should have done is not done",
-                fix=f"`nats consumer rm {stream} {name}`, or the flow as it was, under its version",
+                evidence=f"the flow has no node {node}; {left} entries wait{served}",
+                fix="`penguiflow topology verify module:flow` counts its inputs, `penguiflow "
+                f"topology move module:flow {node} NEW` gives them to another node",
             )
 
 

@@ -29,6 +29,7 @@ from penguiflow.durable.envelope import (
     VERSION,
     WITH_CLAIMS,
     Envelope,
+    EnvelopeTooNew,
     Output,
     decode,
     encode,
@@ -42,6 +43,7 @@ from penguiflow.durable.log import (
     Kind,
     Log,
     LogError,
+    LogUnavailable,
     Stored,
 )
 from penguiflow.durable.stuck import StuckJoins
@@ -234,8 +236,17 @@ class Commit:
         await self._spread(delivery, record, envelope)
 
     async def finish(self, delivery: DurableDelivery, record: Stored) -> None:
-        """Repeat what may be left to do for a record that is committed already."""
-        await self._spread(delivery, record, decode(record.data))
+        """Repeat what may be left to do for a record that is committed already.
+
+        Raises:
+            LogUnavailable: a newer worker committed it, and only such a one can see it through.
+        """
+        try:
+            envelope = decode(record.data)
+        except EnvelopeTooNew as problem:
+            msg = f"the record of this input waits for a newer worker: {problem}"
+            raise LogUnavailable(msg) from problem
+        await self._spread(delivery, record, envelope)
 
     async def finish_outputs(self, record: Stored) -> None:
         """Write what may be missing of a committed record's outputs, in its holder's place."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from penguiflow.durable import weight
-from penguiflow.durable.envelope import Envelope, decode
+from penguiflow.durable.envelope import Envelope, EnvelopeTooNew, decode
 from penguiflow.durable.inputs import returned
 from penguiflow.durable.log import Kind, Stored
 from penguiflow.durable.wire_errors import WireError
@@ -29,6 +29,8 @@ class Standing:
     shares: str = "0"
     unreadable: bool = False
     """Some entry of it cannot be read."""
+    newer: bool = False
+    """Some entry of it was written by a later version: what it says is not known here."""
     ended: bool = False
     """An end marker was written: nothing of it goes on."""
     trace_id: str | None = None
@@ -41,6 +43,8 @@ class Standing:
         """Whether nothing of the trace is under way."""
         if self.ended:
             return True
+        if self.newer:
+            return False
         if not self.submissions:
             # Nothing of it can run: what cannot be read is buried.
             return self.unreadable
@@ -77,8 +81,12 @@ class Fold:
         if standing is None:
             standing = self._traces[trace] = Standing(stored.sequence, 0, 0.0)
         standing.last, standing.changed = stored.sequence, stored.timestamp
-        envelope = _read(stored)
-        if envelope is None:
+        try:
+            envelope = decode(stored.data)
+        except EnvelopeTooNew:
+            standing.newer = True
+            return
+        except WireError:
             standing.unreadable = True
             return
         standing.trace_id = standing.trace_id or envelope.trace or None
@@ -126,10 +134,3 @@ def _rang(stored: Stored, envelope: Envelope) -> bool:
     """Whether it was submitted for later and has rung: then its timer was counted already."""
     outputs = envelope.outputs
     return stored.key.kind is Kind.INGRESS and bool(outputs) and outputs[0].due is not None
-
-
-def _read(stored: Stored) -> Envelope | None:
-    try:
-        return decode(stored.data)
-    except WireError:
-        return None

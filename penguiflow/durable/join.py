@@ -19,7 +19,7 @@ from penguiflow.durable import hints, weight
 from penguiflow.durable.claims import Claims, ObjectMissing, claimed_size
 from penguiflow.durable.codec import MalformedValue, ValueCodec
 from penguiflow.durable.delivery import DurableDelivery
-from penguiflow.durable.envelope import Envelope, decode
+from penguiflow.durable.envelope import Envelope, MalformedEnvelope, decode
 from penguiflow.durable.inputs import Input, input_for
 from penguiflow.durable.join_timeout import JoinTimeout, TooLate
 from penguiflow.durable.log import Key, Kind, Log, LogDelivery, LogUnavailable, Pattern, Stored
@@ -238,7 +238,10 @@ class DurableJoin:
         lost = any(entry.key.kind is Kind.LOST for entry in entries)
         found = []
         for entry in entries:
-            envelope = decode(entry.data)
+            try:
+                envelope = decode(entry.data)
+            except MalformedEnvelope:  # whoever is handed it buries it; it is nobody's input
+                continue
             value = input_for(entry, envelope, self._name)
             if value is not None:
                 found.append(_Arrival(entry, value, envelope))

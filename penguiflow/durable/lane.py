@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ class Lane:
         dead_letters: DeadLetters,
         worker_id: str,
         max_deliveries: int,
-        newer_delay: float,
+        newer: tuple[float, float],
         join: DurableJoin | None = None,
     ) -> None:
         self.node = node
@@ -61,7 +62,7 @@ class Lane:
         self._dead_letters = dead_letters
         self._worker_id = worker_id
         self._max_deliveries = max_deliveries
-        self._newer_delay = newer_delay
+        self._newer_delay, self._newer_limit = newer
         self._notes = Notes(host.log)
         self._lease = host.topology.lease
         self._join = join
@@ -186,6 +187,8 @@ class Lane:
             await self._bury_input(delivery, Reason.UNKNOWN_TYPE, str(exc))
         except TooLate as late:
             await self._bury_input(delivery, Reason.JOIN_TIMEOUT, str(late))
+        except EnvelopeTooNew as exc:  # an input of the same group of a join
+            await self._leave_to_newer(entry, exc)
         except ObjectMissing as exc:
             await self._bury_input(delivery, Reason.OBJECT_MISSING, str(exc))
         else:
@@ -211,10 +214,15 @@ class Lane:
         return False
 
     async def _leave_to_newer(self, entry: LogDelivery, problem: EnvelopeTooNew) -> None:
-        if entry.num_delivered > self._max_deliveries:
+        """Hand it on until a newer worker gets it, or until it waited for one long enough."""
+        if entry.num_delivered * self._newer_delay > self._newer_limit:
             await self._bury(entry, Reason.TOO_NEW, str(problem))
-        else:
-            await settle_entry(entry, again_after=self._newer_delay)
+            return
+        if entry.num_delivered & (entry.num_delivered - 1) == 0:  # said less and less often
+            waits = {"node_name": self.name, "deliveries": entry.num_delivered}
+            log_event(logging.WARNING, "left_to_newer_worker", {**waits, "detail": str(problem)})
+        # Not all at once: else the same worker might be handed the same entries each time.
+        await settle_entry(entry, again_after=self._newer_delay * random.uniform(0.5, 1.5))  # noqa: S311
 
     async def _bury(self, entry: LogDelivery, reason: Reason, detail: str) -> None:
         letter = DeadLetter(

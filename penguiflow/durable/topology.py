@@ -103,7 +103,8 @@ class Topology:
 
     def output_key(self, trace: str, target: str, input_id: str, *, later: bool = False) -> Key:
         """The key of an output that is addressed to one node, now or `later`."""
-        node = EGRESS_TOKEN if target == EGRESS else self.tokens[target]
+        # A record may name nodes of another graph: inputs can be moved to nodes that are new.
+        node = EGRESS_TOKEN if target == EGRESS else self.tokens.get(target) or token(target)
         return Key(Kind.TIMER if later else Kind.OUTPUT, trace, node, input_id)
 
 

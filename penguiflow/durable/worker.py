@@ -59,7 +59,8 @@ class DurableWorker:
         concurrency: Inputs in work at once per node, unless the node's policy says otherwise.
         lease: Seconds after which an input of a dead worker is delivered to another one.
         max_deliveries: Deaths of workers over one input after which it is buried.
-        newer_delay: Seconds for which an entry of a newer version is left to newer workers.
+        newer_delay: Seconds after which an entry of a newer version is offered to workers again.
+        newer_limit: Seconds for which it is, before it is buried.
         max_value_bytes: Bytes that one packed value may have; a result beyond fails its node.
         on_gone: Called with (node, reason) when a consumer was deleted by somebody else.
         telemetry: Observes what is done here; by default what the flow was given.
@@ -80,7 +81,8 @@ class DurableWorker:
         concurrency: int = 64,
         lease: float = 15.0,
         max_deliveries: int = DEFAULT_MAX_DELIVERIES,
-        newer_delay: float = 30.0,
+        newer_delay: float = 10.0,
+        newer_limit: float = 3600.0,
         max_value_bytes: int = MAX_VALUE_BYTES,
         worker_id: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -96,7 +98,7 @@ class DurableWorker:
         self._clock = clock
         self._concurrency = concurrency
         self._on_gone = on_gone
-        self._limits = (max_deliveries, newer_delay)
+        self._limits = (max_deliveries, (newer_delay, newer_limit))
         self._codec = ValueCodec(TypeMap.of_flow(flow.graph, registry), max_bytes=max_value_bytes)
         self._claims = Claims(log, clock=clock)
         self._dead_letters = dead_letters
@@ -156,7 +158,7 @@ class DurableWorker:
         )  # fmt: skip
 
     def _lane(self, node: Node) -> Lane:
-        max_deliveries, newer_delay = self._limits
+        max_deliveries, newer = self._limits
         options: dict[str, Any] = {
             "codec": self._codec,
             "commit": self._commit,
@@ -164,7 +166,7 @@ class DurableWorker:
             "dead_letters": self._dead_letters,
             "worker_id": self.id,
             "max_deliveries": max_deliveries,
-            "newer_delay": newer_delay,
+            "newer": newer,
         }
         if node.policy.order_by is None:
             return Lane(node, self.host, join=self._joins.get(str(node.name)), **options)

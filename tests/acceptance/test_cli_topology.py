@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from penguiflow.cli.loading import load_flow
 from penguiflow_nats import runtime
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.server import EmbeddedServer
@@ -73,3 +75,42 @@ async def test_a_worker_that_may_only_verify_says_what_is_missing(tmp_path: Path
             await worker.line("ready")
             worker.signal()
             assert await worker.status() == 0
+
+
+async def test_inputs_of_a_renamed_node_are_counted_and_moved(tmp_path: Path) -> None:
+    (tmp_path / "flows.py").write_text(FLOW)
+    (tmp_path / "renamed.py").write_text(FLOW.replace("async def rest", "async def sleep").replace(
+        "node(rest)", "node(sleep)"
+    ))  # fmt: skip
+    flow = load_flow(f"{tmp_path / 'flows.py'}:doubling")
+    new = load_flow(f"{tmp_path / 'renamed.py'}:doubling")
+    async with EmbeddedServer() as server:
+
+        def topology(action: str, *more: str) -> Any:
+            given = ("renamed:doubling", *more, "--nats", server.url)
+            return run("topology", action, *given, cwd=tmp_path)
+
+        async with runtime.worker(flow, server.url):
+            pass
+        async with (
+            runtime.worker(flow, server.url, nodes=["double"]),
+            runtime.client(flow, server.url) as client,
+        ):
+            trace_id = await client.emit(2)
+            async with asyncio.timeout(30):
+                while len((await client.books(trace_id)).entries) < 2:
+                    await asyncio.sleep(0.05)
+        found = topology("verify")
+        assert found.returncode == 1
+        assert "? node rest: 1 inputs wait that nobody reads" in found.stdout
+        assert "the flow has no node nobody" in topology("move", "rest", "nobody").stderr
+        dry = topology("move", "rest", "sleep", "--dry-run")
+        assert "1 inputs of node rest would go to sleep" in dry.stdout
+        moved = topology("move", "rest", "sleep")
+        assert moved.stdout.splitlines() == [
+            "topology: 1 inputs of node rest went to sleep",
+            "topology: consumer doubling-1=rest is removed",
+        ]
+        async with runtime.worker(new, server.url), runtime.client(new, server.url) as client:
+            assert await client.fetch(trace_id=trace_id, timeout=30) == 4
+        assert topology("verify").returncode == 0
