@@ -99,7 +99,7 @@ async def test_an_entry_of_a_newer_version_is_left_to_newer_workers_then_buried(
     house: House,
 ) -> None:
     flow = single(square)
-    await house.worker(flow, newer_delay=0.05, newer_limit=0.15)
+    await house.worker(flow, newer_delay=0.05, newer_limit=0.16)
     client = await house.client(flow)
     newer = msgspec.msgpack.encode([99, "default", "x", "y", {"all": "different"}])
     await client.log.append(Key(Kind.INGRESS, "b" * 32, input="x"), newer)
