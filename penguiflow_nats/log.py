@@ -29,7 +29,6 @@ from penguiflow_nats import error_codes
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.consumers import consumer_config
 from penguiflow_nats.consumption import JetStreamConsumption
-from penguiflow_nats.delivery import JetStreamDelivery
 from penguiflow_nats.errors import (
     ApiError,
     ConnectionClosed,
@@ -47,10 +46,8 @@ from penguiflow_nats.log_objects import JetStreamObjects
 from penguiflow_nats.log_reading import read_newest
 from penguiflow_nats.persist import persist
 from penguiflow_nats.provisioning import Provision, Provisioner, provision_consumer
-from penguiflow_nats.puller import ConsumerGone, Puller
 from penguiflow_nats.refusals import refusal_of
 from penguiflow_nats.server_clock import ServerClock
-from penguiflow_nats.stream_message import StreamMessage
 from penguiflow_nats.stream_types import SECOND, StoredMessage
 from penguiflow_nats.streams import Storage
 from penguiflow_nats.subjects import Names
@@ -312,29 +309,16 @@ class JetStreamLog:
         window: int,
         on_gone: Callable[[str], Any],
     ) -> Consumption:
-        stream, name = self.names.log_stream, self.names.consumer(spec.name)
         config = consumer_config(self.names, spec, window=window)
         try:
             await provision_consumer(self.jetstream, self.names, config, self.provision)
         except ApiError as problem:
             raise LogError(str(problem)) from problem
-
-        def gone(report: ConsumerGone) -> None:
-            on_gone(f"consumer {report.consumer} of stream {report.stream}: {report.reason}")
-
-        def received(message: StreamMessage) -> None:
-            deliver(JetStreamDelivery(self.names, message))
-
-        puller = Puller(
-            self.connection,
-            stream=stream,
-            consumer=name,
-            deliver=received,
-            window=window,
-            on_gone=gone,
+        consumption = JetStreamConsumption(
+            self.jetstream, self.names, config, deliver, window=window, on_gone=on_gone
         )
-        puller.start()
-        return JetStreamConsumption(puller)
+        consumption.start()
+        return consumption
 
     # Broadcasts
 
