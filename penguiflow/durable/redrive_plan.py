@@ -82,6 +82,8 @@ class _Opened:
 
     buried: Buried
     output: Output | None = None
+    input: str = ""
+    """Id of the input of a join, of whose group others may bring it along too."""
     refused: str = ""
     answered: bool = False
 
@@ -151,11 +153,10 @@ def _open(buried: Buried, books: Books, topology: Topology, wish: Wish) -> _Open
             return _Opened(buried, answered=True)
     if wish.output is None and envelope is None:
         return _Opened(buried, refused=f"it cannot be read here ({problem}); give a payload")
-    if _joins(topology, letter.node) and wish.output is None:
-        return _Opened(buried)  # its group goes, which holds this input too
     output = wish.output or (found.output if found is not None else None)
     refused = "" if output is not None else f"it holds nothing for node {letter.node}"
-    return _Opened(buried, output, refused=refused)
+    grouped = found.input_id if found is not None and _joins(topology, letter.node) else ""
+    return _Opened(buried, output, input=grouped, refused=refused)
 
 
 def _read(buried: Buried) -> tuple[Envelope | None, str]:
@@ -213,7 +214,8 @@ def _joined(
 ) -> RedrivePlan:
     targets = [wish.node or each.buried.letter.node for each in letters]
     names = {name for target in targets for name in joins_after(topology.graph, target)}
-    partners = [arrival for name in sorted(names) for arrival in _ended_in(books, name)]
+    own = {each.input for each in letters}
+    partners = [a for name in sorted(names) for a in _ended_in(books, name) if a.input not in own]
     shown, refused = ", ".join(sorted(names)), ""
     if not partners and books.status is TraceStatus.RUNNING:
         refused = f"its trace is still under way, and join {shown} may wait; redrive when it failed"
@@ -222,10 +224,9 @@ def _joined(
             f"it leads to join {shown}, and the other branches were removed with its trace; "
             "submit the whole again, or force it: the join then ends as incomplete"
         )
-    if (refused and not wish.force) or not any((partners, *(e.output for e in letters))):
+    if refused and not wish.force:
         buried = tuple(each.buried for each in letters)
-        text = refused or f"the inputs of join {shown} are not in the log any more"
-        return RedrivePlan(letters=buried, status=books.status, refused=text)
+        return RedrivePlan(letters=buried, status=books.status, refused=refused)
     return _planned(letters, partners, number, books, wish)
 
 
@@ -284,7 +285,9 @@ def _planned(
 
 def readdressed(output: Output, node: str, trace: str) -> Output:
     """The same value for one node of another trace. A deadline was for the old one."""
-    return msgspec.structs.replace(output, targets=(node,), trace_id=trace, deadline_s=None)
+    return msgspec.structs.replace(
+        output, targets=(node,), trace_id=trace, deadline_s=None, due=None
+    )
 
 
 def input_of(buried: Buried, topology: Topology) -> tuple[Envelope, Input, Key] | None:

@@ -117,7 +117,7 @@ async def move(log: Log, found: Stranded, to: str, *, by: str) -> bool:
 def _passed_on(trace: str, arrival: Arrival, to: str, by: str) -> tuple[Key, Envelope]:
     incoming = arrival.entry.envelope
     assert incoming is not None  # noqa: S101 - an arrival was read
-    output = msgspec.structs.replace(incoming.outputs[0], targets=(to,))
+    output = msgspec.structs.replace(incoming.outputs[0], targets=(to,), due=None)
     envelope = Envelope(
         v=VERSION,
         tenant=incoming.tenant,

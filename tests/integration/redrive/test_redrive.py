@@ -126,6 +126,33 @@ async def test_a_join_whose_branch_was_lost_completes_in_the_new_trace(
         assert await desk.client.status(old) is TraceStatus.FAILED
 
 
+async def test_a_join_whose_time_was_over_completes_with_what_came_late(
+    server: EmbeddedServer,
+) -> None:
+    late = asyncio.Event()
+
+    async def slow(value: Any, ctx: Any) -> Any:
+        await late.wait()
+        return value
+
+    start, left, right = passing("start"), passing("left"), node(slow, "right")
+    join = join_k("both", 2, timeout_s=0.3)
+    flow = create(start.to(left, right), left.to(join), right.to(join), join.to(), name="timed")
+    async with opened(flow, server.url) as desk:
+        old = await desk.fail(message("work"))  # the left one, which waited in vain
+        late.set()
+        async with asyncio.timeout(30):
+            while len(await desk.letters()) < 2:
+                await asyncio.sleep(0.02)
+        assert {b.letter.reason for b in await desk.letters()} == {Reason.JOIN_TIMEOUT}
+        (done,) = await desk.redrive()
+        assert len(done.plan.letters) == 2
+        assert done.plan.unit is not None
+        result = await desk.client.fetch(trace_id=done.plan.unit.new_trace, timeout=30)
+        assert result.payload == ["work", "work"]
+        assert await desk.client.status(old) is TraceStatus.FAILED
+
+
 async def test_a_join_whose_other_branches_are_gone_is_refused_and_if_forced_ends(
     server: EmbeddedServer,
 ) -> None:
