@@ -35,7 +35,6 @@ async def test_a_topology_is_planned_applied_and_verified(tmp_path: Path) -> Non
             "+ consumer doubling-1=double",
             "+ consumer doubling-1=rest",
             "+ consumer doubling-1=_timers",
-            "+ consumer doubling-1=_timers",
             "topology: 6 to create",
         ]
         assert topology("verify").returncode == 1
