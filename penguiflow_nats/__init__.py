@@ -14,12 +14,15 @@ from penguiflow_nats.dead_letters import NatsDeadLetters
 from penguiflow_nats.errors import NatsError
 from penguiflow_nats.kv_bucket import BucketLimits
 from penguiflow_nats.log import JetStreamLog
+from penguiflow_nats.provisioning import TopologyMissing
+from penguiflow_nats.redriving import redriver
 from penguiflow_nats.runtime import client, worker
 from penguiflow_nats.server import EmbeddedServer
 from penguiflow_nats.settings import ConnectionSettings
 from penguiflow_nats.state_settings import ForeignTenant, StateRetention
 from penguiflow_nats.state_store import NatsStateStore
 from penguiflow_nats.streams import Storage
+from penguiflow_nats.topology_diff import TopologyDrift
 from penguiflow_nats.transport import CancelOutcome, NatsTransport
 
 __all__ = [
@@ -49,9 +52,12 @@ __all__ = [
     "StateRetention",
     "Storage",
     "TenantMismatch",
+    "TopologyDrift",
+    "TopologyMissing",
     "TraceStatus",
     "UnknownTask",
     "client",
+    "redriver",
     "serve",
     "worker",
 ]

@@ -84,17 +84,21 @@ class TraceInUse(ValueError):
 class Redriver:
     """Redrives dead letters of one flow.
 
+    Attributes:
+        letters: The tenant's dead letters: `scan` lists and `remove` removes them.
+        codec: Packs another value for a letter: `codec.pack_output(value, (node,), trace)`.
+
     Args:
         log: The flow's log.
-        journal: The tenant's dead letters.
+        letters: The tenant's dead letters.
         topology: The flow as it is now.
-        codec: For the sizes of its joins.
+        codec: The flow's.
     """
 
     def __init__(
         self,
         log: Log,
-        journal: RedriveJournal,
+        letters: RedriveJournal,
         topology: Topology,
         codec: ValueCodec,
         *,
@@ -102,7 +106,8 @@ class Redriver:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._log = log
-        self._journal = journal
+        self.letters: RedriveJournal = letters
+        self.codec: ValueCodec = codec
         self._topology = topology
         self._claims = Claims(log, clock=clock)
         self._stuck = StuckJoins(log, topology, codec, self._claims, worker=by)
@@ -123,7 +128,7 @@ class Redriver:
         wish = wish or Wish(tenant=self._log.tenant, by=self._by)
         own = replace(selection, flow=self._log.flow)
         by_trace: defaultdict[str, list[Buried]] = defaultdict(list)
-        async for buried in self._journal.scan(own):
+        async for buried in self.letters.scan(own):
             by_trace[buried.letter.stored.key.trace].append(buried)
         plans: list[RedrivePlan] = []
         for trace, letters in by_trace.items():
@@ -135,11 +140,11 @@ class Redriver:
     async def _plan_trace(
         self, trace: str, letters: Sequence[Buried], wish: Wish
     ) -> list[RedrivePlan]:
-        units = await self._journal.units(self._log.flow, trace)
+        units = await self.letters.units(self._log.flow, trace)
         books = Books.of(trace, await self._log.read(everything(trace)))
         plans = list(plan_trace(letters, units, books, self._topology, wish))
         if self._stuck.any:
-            there = [b.id async for b in self._journal.scan(Selection(flow=self._log.flow))
+            there = [b.id async for b in self.letters.scan(Selection(flow=self._log.flow))
                      if b.letter.stored.key.trace == trace]  # fmt: skip
             more = len(set(there) - {each.id for each in letters})
             if more:
@@ -188,13 +193,13 @@ class Redriver:
             if not plan.resumed:
                 for buried in plan.letters:
                     await self._end_old(buried)
-                if not await self._journal.claim(self._log.flow, plan.unit):
+                if not await self.letters.claim(self._log.flow, plan.unit):
                     return Redriven.TAKEN
             begun = await self._submit(plan.unit)
             outcome = Redriven.COMPLETED if plan.resumed else Redriven.SUBMITTED
             outcome = outcome if begun else Redriven.CANCELLED
         for buried in plan.letters:
-            await self._journal.remove(buried)
+            await self.letters.remove(buried)
         return outcome
 
     async def _end_old(self, buried: Buried) -> None:
@@ -240,7 +245,7 @@ class Redriver:
                 if stored is None:  # another one completed it, and it is over
                     return True
                 sequence = stored.sequence
-            counts = await self._journal.start(self._log.flow, unit, sequence)
+            counts = await self.letters.start(self._log.flow, unit, sequence)
             if counts != sequence:
                 await self._withdraw(key, sequence)
         await self._expand(unit, envelope, Position(key, counts))

@@ -16,6 +16,7 @@ from penguiflow.durable.keeper import Keeper
 from penguiflow.durable.ledger import TraceStatus
 from penguiflow.durable.log import EntryTooLarge, Key, Kind
 from penguiflow.durable.redrive import Redriven, TraceInUse
+from penguiflow_nats import redriver
 from penguiflow_nats.dead_letters import NatsDeadLetters
 from penguiflow_nats.server import EmbeddedServer
 from tests.integration.redrive.desk import Desk, Sickness, opened
@@ -50,6 +51,23 @@ async def test_a_mended_node_gets_its_letters_as_new_traces(server: EmbeddedServ
         assert (await desk.audit(new)).is_clean
         assert not await desk.letters()
         assert not await desk.redrive()
+
+
+async def test_a_program_redrives_at_a_rate(server: EmbeddedServer) -> None:
+    sick = Sickness()
+    flow = chain(node(sick.treat, "sick", max_retries=0), name="rated")
+    async with opened(flow, server.url) as desk, redriver(flow, server.url, by="nightly") as own:
+        for number in range(3):
+            await desk.fail(number)
+        sick.is_ill = False
+        plans = await own.plan(Selection(node="sick"))
+        began = time.monotonic()
+        outcomes = [done.outcome async for done in own.redrive(plans, rate=4)]
+        assert outcomes == [Redriven.SUBMITTED] * 3
+        assert time.monotonic() - began >= 0.5
+        (unit,) = await desk.box.units("rated-1", plans[0].letters[0].letter.stored.key.trace)
+        assert (unit.by, unit.letters) == ("nightly", (plans[0].letters[0].id,))
+        assert unit.started > 0
 
 
 async def test_a_plan_changes_nothing(server: EmbeddedServer) -> None:
