@@ -15,7 +15,7 @@ import msgspec
 
 from penguiflow.durable.arrivals import Arrival, arrivals_of, groups_of
 from penguiflow.durable.audit import outputs_of
-from penguiflow.durable.envelope import VERSION, Envelope, decode, encode
+from penguiflow.durable.envelope import Envelope, decode, encode
 from penguiflow.durable.ledger import Books, TraceStatus
 from penguiflow.durable.log import AlreadyCommitted, InputGone, Key, Kind, Log, Position
 from penguiflow.durable.tokens import token
@@ -119,7 +119,7 @@ def _passed_on(trace: str, arrival: Arrival, to: str, by: str) -> tuple[Key, Env
     assert incoming is not None  # noqa: S101 - an arrival was read
     output = msgspec.structs.replace(incoming.outputs[0], targets=(to,), due=None)
     envelope = Envelope(
-        v=VERSION,
+        v=incoming.v,  # the value may lie in an object
         tenant=incoming.tenant,
         flow=incoming.flow,
         trace=incoming.trace,

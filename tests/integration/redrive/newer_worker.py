@@ -1,6 +1,6 @@
-"""A worker of a later version: it reads format 2 as well, in a process of its own.
+"""A worker of a later version: it reads format 9 as well, in a process of its own.
 
-Format 2 of this test is format 1 with its number changed.
+Format 9 of this test is format 1 with its number changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Newer:
 
     def decode(self, data: bytes) -> wire.Envelope:
         fields = msgspec.msgpack.decode(data)
-        if isinstance(fields, list) and fields and fields[0] == 2:
+        if isinstance(fields, list) and fields and fields[0] == 9:
             data = msgspec.msgpack.encode([1, *fields[1:]])
         return _decoder.decode(data)
 

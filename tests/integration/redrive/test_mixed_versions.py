@@ -94,7 +94,7 @@ async def test_newer_entries_reach_the_newer_worker_and_none_is_buried(
             old_worker(server.url, newer_delay=0.2),
             runtime.client(flow, server.url) as client,
         ):
-            traces = [await emit(client, n, version=2) for n in range(10)]
+            traces = [await emit(client, n, version=9) for n in range(10)]
             assert await client.round_trip(4, timeout=30) == 8  # what is old goes on meanwhile
             async with newer_worker(server.url):
                 results = [await client.fetch(trace_id=t, timeout=30) for t in traces]
@@ -108,14 +108,14 @@ async def test_waiting_for_a_newer_worker_has_an_end(server: EmbeddedServer) -> 
         old_worker(server.url, newer_delay=0.05, newer_limit=0.3),
         runtime.client(flow, server.url) as client,
     ):
-        await emit(client, 1, version=2)
+        await emit(client, 1, version=9)
         async with asyncio.timeout(30):
             while not await letters(server.url):
                 await asyncio.sleep(0.05)
     async with runtime.connected(server.url) as connection:
         (buried,) = [each async for each in LetterBox(connection).scan()]
     assert buried.letter.reason == "too_new"
-    assert "version 2" in buried.letter.detail
+    assert "version 9" in buried.letter.detail
 
 
 async def test_an_entry_of_an_older_writer_is_filled_in(server: EmbeddedServer) -> None:
@@ -129,7 +129,7 @@ async def test_an_older_keeper_removes_no_trace_that_it_cannot_read(
     server: EmbeddedServer,
 ) -> None:
     async with runtime.client(flow, server.url) as client:
-        trace_id = await emit(client, 1, version=2)
+        trace_id = await emit(client, 1, version=9)
         fold = Fold()
         for entry in (await client.books(trace_id)).entries:
             fold.add(entry.stored)
