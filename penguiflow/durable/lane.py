@@ -205,7 +205,8 @@ class Lane:
             await self._commit.finish(delivery, record)
             await settle_entry(delivery.log_delivery)
             return True
-        past = await self._notes.past(delivery.record_key, delivery.log_delivery.num_delivered)
+        entry = delivery.log_delivery
+        past = await self._notes.past(delivery.record_key, entry.stored, entry.num_delivered)
         delivery.attempt = past.attempts
         if past.deaths >= self._max_deliveries:
             detail = f"delivered {past.deaths} times and never settled; it may end its process"
@@ -221,6 +222,8 @@ class Lane:
         if entry.num_delivered & (entry.num_delivered - 1) == 0:  # said less and less often
             waits = {"node_name": self.name, "deliveries": entry.num_delivered}
             log_event(logging.WARNING, "left_to_newer_worker", {**waits, "detail": str(problem)})
+            # Else the newer worker would take its deliveries for the deaths of workers.
+            await self._notes.left(self._token, entry.stored, entry.num_delivered)
         # Not all at once: else the same worker might be handed the same entries each time.
         await settle_entry(entry, again_after=self._newer_delay * random.uniform(0.5, 1.5))  # noqa: S311
 

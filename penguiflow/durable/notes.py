@@ -21,6 +21,8 @@ FAILED_BACK = "n"
 """An attempt failed, and the delivery was handed to the log for a long back-off."""
 HANDED_BACK = "b"
 """The delivery was handed back without an attempt."""
+LEFT = "l"
+"""All deliveries so far were handed back, because the entry is of a newer version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +61,50 @@ class Notes:
         with contextlib.suppress(LogError), contextlib.suppress(AlreadyCommitted):
             await self._log.append(key, encode(empty), after=source.position)
 
-    async def past(self, record: Key, num_delivered: int) -> Past:
+    async def left(self, node: str, source: Stored, delivery: int) -> None:
+        """Note that an entry is left to newer workers. A note that is not taken costs its count.
+
+        To be written at deliveries 1, 2, 4, 8 and so on: one holds until the next is due.
+
+        Args:
+            node: Token of the node.
+            source: The entry, which cannot be read here.
+            delivery: Which delivery it is, from 1.
+        """
+        key = Key(Kind.NOTE, source.key.trace, node, f"{_entry(source)}_{delivery}{LEFT}")
+        empty = Envelope(v=VERSION, tenant=self._log.tenant, flow=self._log.flow, trace="")
+        with contextlib.suppress(LogError):
+            await self._log.append(key, encode(empty), after=source.position)
+
+    async def past(self, record: Key, source: Stored, num_delivered: int) -> Past:
         """What the notes and the count of deliveries say of an input.
+
+        Args:
+            record: The key that the input's record will have.
+            source: The entry that holds the input.
+            num_delivered: How often it was delivered, this time included.
 
         Raises:
             LogError: the log does not answer.
         """
         pattern = Pattern(kind=Kind.NOTE, trace=record.trace, node=record.node)
-        prefix = f"{derive('note', record.input)}_"
+        prefixes = (f"{derive('note', record.input)}_", f"{_entry(source)}_")
         found = await self._log.read([pattern])
-        return _past((n.key.input for n in found if n.key.input.startswith(prefix)), num_delivered)
+        return _past(
+            (n.key.input for n in found if n.key.input.startswith(prefixes)), num_delivered
+        )
+
+
+def _entry(source: Stored) -> str:
+    return derive("left", source.key.kind.value, source.key.node, source.key.input)
 
 
 def _past(notes: Iterable[str], num_delivered: int) -> Past:
-    ends = [note[-1] for note in notes]
+    known = list(notes)
+    ends = [note[-1] for note in known]
     noted = ends.count(HANDED_BACK) + ends.count(FAILED_BACK)
+    left = [int(note.rpartition("_")[2][:-1]) for note in known if note.endswith(LEFT)]
+    noted += max((2 * delivery - 1 for delivery in left), default=0)
     deaths = max(0, num_delivered - 1 - noted)
     failed = ends.count(FAILED_HERE) + ends.count(FAILED_BACK)
     return Past(attempts=failed + deaths, deaths=deaths)

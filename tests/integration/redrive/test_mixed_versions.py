@@ -18,7 +18,7 @@ from penguiflow.durable.envelope import encode
 from penguiflow.durable.fold import Fold
 from penguiflow.durable.ledger import TraceStatus
 from penguiflow.durable.log import Key, Kind
-from penguiflow.durable.worker import DurableWorker
+from penguiflow.durable.worker import DEFAULT_MAX_DELIVERIES, DurableWorker
 from penguiflow_nats import runtime
 from penguiflow_nats.dead_letters import NatsDeadLetters
 from penguiflow_nats.letter_box import LetterBox
@@ -80,6 +80,13 @@ async def emit(client: DurableClient, value: int, *, version: int, fields: int =
     return trace
 
 
+async def deliveries(client: DurableClient, trace: str) -> int:
+    """How often an entry was delivered at least, by the notes that say so."""
+    entries = (await client.books(trace)).entries
+    notes = [e.stored.key.input for e in entries if e.stored.key.kind is Kind.NOTE]
+    return max((int(note.rpartition("_")[2][:-1]) for note in notes), default=0)
+
+
 async def letters(url: str) -> int:
     async with runtime.connected(url) as connection:
         return len([each async for each in LetterBox(connection).scan()])
@@ -90,12 +97,15 @@ async def test_newer_entries_reach_the_newer_worker_and_none_is_buried(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         async with (
-            old_worker(server.url, newer_delay=0.2),
-            old_worker(server.url, newer_delay=0.2),
+            old_worker(server.url, newer_delay=0.05),
+            old_worker(server.url, newer_delay=0.05),
             runtime.client(flow, server.url) as client,
         ):
             traces = [await emit(client, n, version=9) for n in range(10)]
             assert await client.round_trip(4, timeout=30) == 8  # what is old goes on meanwhile
+            async with asyncio.timeout(30):  # more deliveries than poison may have
+                while await deliveries(client, traces[0]) < 2 * DEFAULT_MAX_DELIVERIES:
+                    await asyncio.sleep(0.05)
             async with newer_worker(server.url):
                 results = [await client.fetch(trace_id=t, timeout=30) for t in traces]
         assert results == [2 * n for n in range(10)]
