@@ -6,6 +6,7 @@ All followers fold the same news, so they see the same events in the same order.
 from __future__ import annotations
 
 import copy
+import math
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
@@ -193,7 +194,7 @@ class TaskPicture:
     ) -> TaskStatus:
         status = TaskStatus(state=STATES[state])
         if at:
-            status.timestamp.FromMicroseconds(round(at * 1e3) * 1000)
+            status.timestamp.FromMilliseconds(math.floor(at * 1000))
         else:
             status.timestamp.CopyFrom(self._status.timestamp)
         if message is not None:

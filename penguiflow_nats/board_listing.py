@@ -27,18 +27,17 @@ async def list_tasks(
     over in another state. To count what matches a filter, all of it has to be read.
     """
     before = _place(query.page_token)
-    filtered = query.state is not None or query.changed_after is not None
     found: list[tuple[int, TaskSheet]] = []
     matching = 0
-    start = None if filtered else before
+    start = None if query.is_filtered else before
     async with aclosing(_matching(index, reader, owner, query, before=start)) as sheets:
         async for sequence, sheet in sheets:
             matching += 1
             if before is None or sequence < before:
                 found.append((sequence, sheet))
-            if not filtered and len(found) > query.page_size:
+            if not query.is_filtered and len(found) > query.page_size:
                 break
-    total = matching if filtered else await index.count(owner, context=query.context_id)
+    total = matching if query.is_filtered else await index.count(owner, context=query.context_id)
     page, more = found[: query.page_size], len(found) > query.page_size
     return TaskPage(
         sheets=tuple(sheet for _, sheet in page),
@@ -66,7 +65,7 @@ async def _matching(
                     *(_read(reader, owner, each, query) for each in group)
                 )
                 for entry, sheet in zip(group, sheets, strict=True):
-                    if sheet is not None and _matches(sheet, query):
+                    if sheet is not None and query.matches(sheet):
                         yield entry.sequence, sheet
 
 
@@ -82,12 +81,6 @@ async def _read(
 def _may_match(entry: Indexed, query: TaskQuery) -> bool:
     state = entry.entry.state
     return query.state is None or state not in ENDS or RemoteTaskState(state) is query.state
-
-
-def _matches(sheet: TaskSheet, query: TaskQuery) -> bool:
-    if query.state is not None and sheet.state is not query.state:
-        return False
-    return query.changed_after is None or sheet.changed_at >= query.changed_after
 
 
 def _place(token: str) -> int | None:

@@ -201,12 +201,7 @@ class InMemoryTaskBoard:
 def _matches(task: InMemoryTask, query: TaskQuery) -> bool:
     if query.context_id is not None and task.order.context_id != query.context_id:
         return False
-    if query.state is None and query.changed_after is None:
-        return True
-    sheet = task.sheet(pieces=False)
-    if query.state is not None and sheet.state != query.state:
-        return False
-    return query.changed_after is None or sheet.changed_at >= query.changed_after
+    return not query.is_filtered or query.matches(task.sheet(pieces=False))
 
 
 def _number(token: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -126,6 +127,19 @@ class TaskQuery:
     page_token: str = ""
     pieces: bool = False
     """Whether the sheets have the streamed pieces."""
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether a task has to be looked at to know that it matches."""
+        return self.state is not None or self.changed_after is not None
+
+    def matches(self, sheet: TaskSheet) -> bool:
+        """Whether a task is in the state, and changed after the moment, that is asked for. Moments
+        are compared as they are told: to the millisecond."""
+        if self.state is not None and sheet.state is not self.state:
+            return False
+        after = self.changed_after
+        return after is None or math.floor(sheet.changed_at * 1000) >= round(after * 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
