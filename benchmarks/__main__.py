@@ -1,5 +1,6 @@
 """`python -m benchmarks [name ...]`: runs the benchmarks, all by default.
 
+a2a         A2A servers side by side: sends, streams, followers
 hop         the durable hop beside two hand-written ones
 local       the runtime in one process
 reference   the same beside the reference implementation, installed by version
@@ -17,7 +18,11 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from benchmarks import hop, peers, reference, remote, state, sync_always, telemetry
+from benchmarks import a2a, hop, peers, reference, remote, state, sync_always, telemetry
+
+
+def _a2a() -> None:
+    asyncio.run(a2a.run())
 
 
 def _hop() -> None:
@@ -46,6 +51,7 @@ def _sync_always() -> None:
 
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
+    "a2a": _a2a,
     "hop": _hop,
     "local": _local,
     "reference": reference.run,

@@ -33,11 +33,10 @@ ON = {"streaming": True, "push_notifications": True, "extended_agent_card": True
 async def refused(served: Served, binding: str, operation: str, request: Any, **more: str) -> str:
     """The reason of a refusal, once its code is the one of the table."""
     wire = served.wire(binding)
+    streams = operation in ("SendStreamingMessage", "SubscribeToTask")
+    ask = collect if streams else type(wire).call
     with pytest.raises(Refused) as caught:
-        if operation in ("SendStreamingMessage", "SubscribeToTask"):
-            await collect(wire, operation, request, **more)
-        else:
-            await wire.call(operation, request, **more)
+        await ask(wire, operation, request, **more)
     error = caught.value
     assert error.domain == "a2a-protocol.org"
     assert error.message
