@@ -9,9 +9,10 @@ from typing import Literal
 
 from penguiflow.state.records import StoredEvent
 
-Reason = Literal["deleted", "ended", "idle", "expired"]
+Reason = Literal["deleted", "ended", "idle", "expired", "crowded", "trimmed"]
 """Why a trace is gone: somebody deleted it; its time after the terminal state, or after its last
-event, was over; its events had a time to live."""
+event, was over; its events had a time to live; there were too many traces. `trimmed`: it had too
+many events, and its oldest are gone."""
 
 
 @dataclass(frozen=True, slots=True)

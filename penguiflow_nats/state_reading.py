@@ -108,7 +108,7 @@ class StateReading(StatePart, SupportsTenantHistory):
                     for entry in await reader.take(_BLOCK):
                         after = entry.revision
                         yield await self._recorded(entry)
-                if any(mark.key.startswith("end.") or mark.revision > after for mark in marks):
+                if any(_ends_a_follower(mark, after) for mark in marks):
                     return
                 await _hinted(hint, poll)
         finally:
@@ -141,6 +141,13 @@ class StateReading(StatePart, SupportsTenantHistory):
 
     async def _recorded(self, entry: Entry) -> RecordedEvent:
         return RecordedEvent(await self._event(entry), entry.revision, _time(entry.stored_at))
+
+
+def _ends_a_follower(mark: Entry, after: int) -> bool:
+    """Whether a trace has ended, or was removed as a whole, after what a follower has seen."""
+    if mark.key.startswith("end."):
+        return True
+    return mark.revision > after and unpack(mark.value)["reason"] != "trimmed"
 
 
 def _removal(stone: Entry, noted: dict[str, Any]) -> TraceRemoval:

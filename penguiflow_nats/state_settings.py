@@ -29,8 +29,9 @@ class ForeignTenant(ValueError):
 class StateRetention:
     """How long state is kept. None is until it is removed.
 
-    The server itself ends what has a time to live. Whole traces are removed by `sweep`, which any
-    process may call from time to time, several at once too.
+    The server itself ends what has a time to live. Whole traces, and what is beyond a number, are
+    removed by `sweep`, which any process may call from time to time, several at once too; workers
+    do. Between two sweeps there may be more.
     """
 
     after_end: timedelta | None = None
@@ -39,6 +40,14 @@ class StateRetention:
     """A trace goes when its last event is this old, unless a remote task still works for it."""
     tombstones: timedelta = timedelta(days=30)
     """How long it is known that a trace was removed."""
+
+    max_traces: int | None = None
+    """Traces in the bucket; beyond, those go whose last event is oldest."""
+    max_events_per_trace: int | None = None
+    """Beyond, the oldest go; so do they with the next three."""
+    max_planner_events_per_trace: int | None = None
+    max_updates_per_session: int | None = None
+    max_steering_events_per_session: int | None = None
 
     events: timedelta | None = None
     planner_events: timedelta | None = None
@@ -54,11 +63,12 @@ class StateRetention:
         """Check the values.
 
         Raises:
-            ValueError: A time is not positive.
+            ValueError: A time or a number is not positive.
         """
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None and value <= timedelta(0):
+            least = 1 if each.name.startswith("max_") else timedelta(microseconds=1)
+            if value is not None and value < least:
                 msg = f"{each.name} must be positive, or None"
                 raise ValueError(msg)
 

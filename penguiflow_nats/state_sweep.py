@@ -17,6 +17,7 @@ from penguiflow_nats.series import SeriesReader
 from penguiflow_nats.state_codec import pack, unpack
 from penguiflow_nats.state_history import Reason
 from penguiflow_nats.state_part import StatePart
+from penguiflow_nats.state_trim import trim_all
 
 _AT_ONCE = 32
 _BLOCK = 256
@@ -32,6 +33,10 @@ class SweepReport:
     """Traces whose time after their terminal state was over."""
     idle: int
     """Traces whose last event was too old."""
+    crowded: int
+    """Traces that went since there were too many."""
+    trimmed: int
+    """Entries of traces and sessions that had too many."""
     values: int
     """Large values that no key names any more."""
 
@@ -102,8 +107,49 @@ class StateSweep(StatePart, SupportsRetention, SupportsSweep):
             ended = await _count(forget, over)
         if retention.idle is not None:
             idle = await self.expire_traces(older_than=retention.idle)
+        crowded = await self._thin_out(retention.max_traces)
+        trimmed = await trim_all(self._room, _total, self._trimmed)
         strays = await self._remove_strays()
-        return SweepReport(ended, idle, strays)
+        return SweepReport(ended, idle, crowded, trimmed, strays)
+
+    async def _thin_out(self, most: int | None) -> int:
+        """Remove the traces that moved last the longest ago, beyond a number of them."""
+        kv = await self._room.open()
+        if most is None:
+            return 0
+        noted = await kv.read(["tr.*.*"])
+        if len(noted) <= most:
+            return 0
+        live = await self._with_live_bindings()
+        moved: dict[str, float] = {}
+
+        async def look(key: str, begun: float) -> None:
+            newest = await kv.entry(f"ev.{key.removeprefix('tr.')}.>")
+            moved[key] = begun if newest is None else newest.stored_at
+
+        for start in range(0, len(noted), _AT_ONCE):
+            some = noted[start : start + _AT_ONCE]
+            await asyncio.gather(*(look(entry.key, entry.stored_at) for entry in some))
+        free = [
+            key for key in sorted(moved, key=moved.__getitem__) if key.split(".")[1] not in live
+        ]
+
+        async def forget(key: str) -> bool:
+            _, trace, tenant = key.split(".")
+            return await self._forget(trace, tenant, "crowded")
+
+        return await _count(forget, free[: len(noted) - most])
+
+    async def _trimmed(self, place: str, count: int) -> None:
+        """The oldest events of a trace go: what is known of it says how many went in all."""
+        kv, key = self._room.kv, f"rm.{place}"
+        noted = await kv.read([f"tr.{place}", key])
+        known = {entry.key: unpack(entry.value) for entry in noted}
+        named = known.get(f"tr.{place}", {"trace_id": None, "tenant": None})
+        before = known.get(key, {})
+        gone = before["events"] if before.get("reason") == "trimmed" else 0
+        stone = {**named, "reason": "trimmed", "events": gone + count}
+        await kv.put(key, pack(stone), ttl=self._room.retention.tombstones)
 
     async def _remove_strays(self) -> int:
         kv = await self._room.open()
@@ -159,6 +205,15 @@ class StateSweep(StatePart, SupportsRetention, SupportsSweep):
             for entry in await reader.take(_BLOCK):
                 if CLAIM in entry.headers:
                     await self._room.claims.release(entry)
+
+
+async def _total(action: Callable[[str], Awaitable[int]], items: Iterable[str]) -> int:
+    """The sum of what the action gives for the items, some of them at once."""
+    wanted, total = sorted(items), 0
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = wanted[start : start + _AT_ONCE]
+        total += sum(await asyncio.gather(*(action(each) for each in some)))
+    return total
 
 
 async def _count(action: Callable[[str], Awaitable[bool]], items: Iterable[str]) -> int:

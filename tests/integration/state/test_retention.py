@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from penguiflow.state.records import RemoteBinding
+from penguiflow.state.tasks import StateUpdate, SteeringEvent, UpdateType
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.state_settings import StateRetention
 from penguiflow_nats.state_store import NatsStateStore
@@ -151,3 +152,80 @@ async def test_trace_that_went_on_after_its_end_is_kept_for_its_time(
     await store.save_event(event(trace_id, 1))
     assert (await store.sweep()).ended == 0
     assert len(await store.load_history(trace_id)) == 2
+
+
+async def test_a_trace_with_too_many_events_loses_its_oldest(connection: Connection) -> None:
+    store = own_store(connection, StateRetention(max_events_per_trace=3))
+    long, short = trace(), trace()
+    await store.save_events(events(long, 10))
+    await store.save_events(events(short, 3))
+    assert (await store.sweep()).trimmed == 7
+    assert (await store.sweep()).trimmed == 0
+    assert [each.payload["number"] for each in await store.load_history(long)] == [7, 8, 9]
+    assert len(await store.load_history(short)) == 3
+    await store.save_event(event(long, 10))
+    assert (await store.sweep()).trimmed == 1
+    page = await store.load_history_page(long)
+    assert page.removed is not None
+    assert (page.removed.reason, page.removed.events) == ("trimmed", 8)
+    following = store.follow_history(long)
+    numbers = [(await anext(following)).event.payload["number"] for _ in range(3)]
+    await store.save_event(event(long, 11))
+    assert [*numbers, (await anext(following)).event.payload["number"]] == [8, 9, 10, 11]
+    await following.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_bucket_with_too_many_traces_loses_those_that_moved_last(
+    connection: Connection,
+) -> None:
+    store = own_store(connection, StateRetention(max_traces=2))
+    bound, old, moved, new = (trace() for _ in range(4))
+    for trace_id in (bound, old, moved, new):
+        await store.save_event(event(trace_id))
+    await store.save_remote_binding(RemoteBinding(bound, None, "task", "http://agent"))
+    await store.save_event(event(moved, 1))
+    assert (await store.sweep()).crowded == 2
+    assert (await store.sweep()).crowded == 0
+    assert [len(await store.load_history(each)) for each in (bound, old, moved, new)] == [
+        1,
+        0,
+        2,
+        0,
+    ]
+    removal = await store.trace_removal(old)
+    assert removal is not None
+    assert removal.reason == "crowded"
+
+
+async def test_sessions_and_planners_keep_their_newest(connection: Connection) -> None:
+    store = own_store(
+        connection,
+        StateRetention(
+            max_updates_per_session=2,
+            max_steering_events_per_session=2,
+            max_planner_events_per_trace=2,
+        ),
+    )
+    for number in range(4):
+        task = f"task-{number % 2}"
+        await store.save_update(
+            StateUpdate(
+                session_id="s", task_id=task, update_type=UpdateType.PROGRESS, content=number
+            )
+        )
+        await store.save_steering(
+            SteeringEvent(
+                session_id="s", task_id=task, event_type="CANCEL", payload={"reason": str(number)}
+            )
+        )
+        await store.save_planner_event("t", {"number": number})
+    assert (await store.sweep()).trimmed == 6
+    assert [each.content for each in await store.list_updates("s")] == [2, 3]
+    assert [each.payload["reason"] for each in await store.list_steering("s")] == ["2", "3"]
+    assert [each["number"] for each in await store.list_planner_events("t")] == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["max_traces", "max_updates_per_session"])
+def test_numbers_must_be_positive(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        StateRetention(**{name: 0})
