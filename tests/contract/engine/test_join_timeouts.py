@@ -32,9 +32,9 @@ class Slow:
         return answer(msg, msg.payload)
 
 
-def joining(slow: Slow, k: Any, **options: Any) -> PenguiFlow:
+def joining(slow: Slow, k: Any, *, timeout_s: float = 0.5, **options: Any) -> PenguiFlow:
     first, middle = Node(split, policy=PLAIN), Node(slow.node, name="slow", policy=PLAIN)
-    join, last = join_k("join", k, timeout_s=0.5), Node(total, policy=PLAIN)
+    join, last = join_k("join", k, timeout_s=timeout_s), Node(total, policy=PLAIN)
     return create(first.to(middle), middle.to(join), join.to(last), name="timed", **options)
 
 
@@ -48,7 +48,7 @@ async def ended(client: DurableClient, msg: Message) -> TraceStatus:
 async def test_a_join_that_is_complete_in_time_is_emitted_once(house: House) -> None:
     slow = Slow()
     slow.open.set()
-    flow = joining(slow, 3)
+    flow = joining(slow, 3, timeout_s=4.0)
     await house.worker(flow)
     await house.worker(flow)
     client = await house.client(flow)
@@ -57,7 +57,7 @@ async def test_a_join_that_is_complete_in_time_is_emitted_once(house: House) -> 
         await client.emit(msg)
     for msg in messages:
         assert (await client.fetch(trace_id=msg.trace_id, timeout=30)).payload == 3
-    await asyncio.sleep(0.7)  # past the timeout, which must change nothing
+    await asyncio.sleep(4.2)  # past the timeout, which must change nothing
     for msg in messages:
         assert await client.status(msg.trace_id) is TraceStatus.COMPLETED
 

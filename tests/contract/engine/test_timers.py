@@ -118,7 +118,10 @@ async def test_many_workers_deliver_each_timer_once(house: House) -> None:
     await asyncio.gather(*(client.emit(msg, delay_s=0.5) for msg in messages))
     for msg in messages:
         await client.fetch(trace_id=msg.trace_id, timeout=30)
-    assert sorted(runs) == sorted(msg.trace_id for msg in messages)
+    assert set(runs) == {msg.trace_id for msg in messages}
+    for msg in messages:
+        books = await client.books(msg.trace_id)
+        assert [len(books.results), books.submissions] == [1, 1]
 
 
 async def test_a_backlog_for_later_delays_nothing_that_is_for_now(house: House) -> None:

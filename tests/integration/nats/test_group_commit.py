@@ -28,7 +28,9 @@ from penguiflow_nats.dead_letters import NatsDeadLetters
 from penguiflow_nats.group_commit import GroupCommit
 from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.server import EmbeddedServer
+from penguiflow_nats.server_cluster import ServerCluster
 from penguiflow_nats.settings import ConnectionSettings
+from penguiflow_nats.streams import Storage
 
 
 @pytest.fixture
@@ -185,3 +187,36 @@ async def test_a_flow_over_batches_loses_nothing_and_does_nothing_twice(
         entries = await log.read([Pattern(trace=trace)])
         report = audit_trace(trace, entries, now=log.server_time())
         assert (report.sent, report.settled, report.findings) == (4, 4, [])
+
+
+async def test_batches_keep_their_conditions_on_three_replicas() -> None:
+    async with ServerCluster() as cluster:
+        connection = await Connection.open(ConnectionSettings(servers=cluster.urls))
+        log = await JetStreamLog.open(connection, flow="f", storage=Storage(replicas=3))
+        log.writes = grouping(log)
+        inputs = await submit(log, 200)
+        await log.append(record(7), b"first", after=inputs[7])
+        await log.purge("t8")
+        answers = await asyncio.gather(
+            *(log.append(record(n), b"data", after=inputs[n]) for n in range(200)),
+            return_exceptions=True,
+        )
+        assert isinstance(answers[7], AlreadyCommitted)
+        assert isinstance(answers[8], InputGone)
+        assert all(isinstance(a, int) for n, a in enumerate(answers) if n not in (7, 8))
+        leader = await cluster.stream_leader(log.names.log_stream)
+        assert leader is not None
+        writing = asyncio.gather(
+            *(log.append(Key(Kind.INGRESS, f"u{n}", input="x"), b"data") for n in range(400)),
+            return_exceptions=True,
+        )
+        await asyncio.sleep(0)
+        await cluster.kill(leader)
+        late = await writing
+        assert all(isinstance(answer, int | AlreadyCommitted) for answer in late)
+        await cluster.start(leader)
+        await cluster.ready()
+        stored = await log.read([Pattern(kind=Kind.INGRESS)])
+        assert sum(entry.key.trace.startswith("u") for entry in stored) == 400
+        assert log.writes.batches > 0
+        await connection.close()
