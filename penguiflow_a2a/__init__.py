@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         bearer_tokens,
         client_certificates,
     )
+    from penguiflow_a2a.outbound import OutboundPolicy, OutboundRefused
     from penguiflow_a2a.outbox import PushOutbox
     from penguiflow_a2a.service import A2AService
 
@@ -35,6 +36,8 @@ _HOMES = {
     "A2AConfig": "config",
     "A2AService": "service",
     "Credentials": "identity",
+    "OutboundPolicy": "outbound",
+    "OutboundRefused": "outbound",
     "PayloadMode": "config",
     "Principal": "identity",
     "PushOutbox": "outbox",
@@ -87,6 +90,8 @@ __all__ = [
     "A2AService",
     "Credentials",
     "MissingExtra",
+    "OutboundPolicy",
+    "OutboundRefused",
     "PayloadMode",
     "Principal",
     "PushOutbox",
