@@ -19,6 +19,7 @@ from penguiflow_nats.call_subjects import is_agent_name
 LEAST_ACK_PENDING = MOST_TIMERS
 """What a consumer of a flow asks for at most; with less the server refuses to create it."""
 _FACTORS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+_ROUTE = re.compile(r"[A-Za-z0-9.-]{1,253}:\d{1,5}")
 _SIZE = re.compile(r"(\d{1,6})\s*(KB|MB|GB|TB)?")
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+,=~ -]{1,200}")
 _SECOND = re.compile(r"always|\d{1,5}(ms|s|m)")
@@ -45,6 +46,15 @@ class Tls(_Table, frozen=True):
     """Whether clients need a certificate too; needs `ca_file`."""
 
 
+class Cluster(_Table, frozen=True):
+    """The servers that form one cluster; they know each other by the certificates of `tls`."""
+
+    routes: list[str]
+    """Host and port of each server, for the others; all of them on every one."""
+    name: str = "penguiflow"
+    listen: str = "0.0.0.0:6222"
+
+
 class ServerSpec(_Table, frozen=True):
     """The server, or one of a cluster."""
 
@@ -62,6 +72,7 @@ class ServerSpec(_Table, frozen=True):
     """A file of lines `NAME=password` beside the configuration, from which the server reads the
     passwords at each reload. Empty: from its environment, and only at its start."""
     tls: Tls | None = None
+    cluster: Cluster | None = None
 
 
 class UserSpec(_Table, frozen=True):
@@ -143,8 +154,8 @@ class Tenants(_Table, frozen=True):
         return found
 
 
-def read_tenants(text: str) -> Tenants:
-    """The list from TOML.
+def read_tenants(text: str, *, node: str | None = None) -> Tenants:
+    """The list from TOML; `node` is the name of the server that it is for, if not `server.name`.
 
     Raises:
         BadTenants: it cannot be read, or asks for something that cannot be.
@@ -153,6 +164,9 @@ def read_tenants(text: str) -> Tenants:
         tenants = msgspec.convert(tomllib.loads(text), Tenants)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise BadTenants(str(error)) from error
+    if node is not None:
+        server = msgspec.structs.replace(tenants.server, name=node)
+        tenants = msgspec.structs.replace(tenants, server=server)
     _check_server(tenants.server)
     _check_user("system", tenants.system)
     _check_user("agents", tenants.agents)
@@ -189,6 +203,9 @@ def _check_server(server: ServerSpec) -> None:
         chosen["tls.ca_file"] = server.tls.ca_file
         if server.tls.verify and not server.tls.ca_file:
             _refuse("server.tls.verify", "needs ca_file")
+    if server.cluster is not None:
+        _check_cluster(server.cluster, server.tls)
+        needed |= {"cluster.name": server.cluster.name, "cluster.listen": server.cluster.listen}
     for name, text in (needed | {name: text for name, text in chosen.items() if text}).items():
         if _PLAIN.fullmatch(text) is None:
             _refuse(f"server.{name}", f"{text!r} holds a character that is not allowed")
@@ -198,6 +215,19 @@ def _check_server(server: ServerSpec) -> None:
         _refuse("server.sync_interval", f"{server.sync_interval!r}: write always, 10s or 2m")
     for name in ("max_payload", "disk", "memory"):
         _check_size(f"server.{name}", getattr(server, name))
+
+
+def _check_cluster(cluster: Cluster, tls: Tls | None) -> None:
+    if len(cluster.routes) < 3:
+        _refuse("server.cluster.routes", "a cluster that survives the loss of a server has three")
+    _check_distinct("route of server.cluster", cluster.routes)
+    for route in cluster.routes:
+        if _ROUTE.fullmatch(route) is None:
+            _refuse("server.cluster.routes", f"{route!r}: write host and port as nats-1:6222")
+    local = all(route.startswith(("127.0.0.1:", "localhost:")) for route in cluster.routes)
+    if not local and (tls is None or not tls.ca_file):
+        text = "needs server.tls with ca_file: servers know each other by their certificates"
+        _refuse("server.cluster", text)
 
 
 def _check_tenant(tenant: TenantSpec, server: ServerSpec) -> None:
@@ -264,6 +294,7 @@ def _refuse(where: str, text: str) -> NoReturn:
 __all__ = [
     "LEAST_ACK_PENDING",
     "BadTenants",
+    "Cluster",
     "ServerSpec",
     "TenantSpec",
     "Tenants",

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from penguiflow_nats.call_subjects import CallNames
 from penguiflow_nats.subjects import Names
-from penguiflow_nats.tenancy import ServerSpec, Tenants, TenantSpec, UserSpec, size
+from penguiflow_nats.tenancy import Cluster, ServerSpec, Tenants, TenantSpec, Tls, UserSpec, size
 
 AGENTS = "AGENTS"
 """The account of shared agents."""
@@ -122,12 +122,34 @@ def _server(server: ServerSpec) -> str:
         "}",
     ]
     if server.tls is not None:
-        lines += ["tls {", f'  cert_file: "{server.tls.cert_file}"']
-        lines.append(f'  key_file: "{server.tls.key_file}"')
-        if server.tls.ca_file:
-            lines.append(f'  ca_file: "{server.tls.ca_file}"')
-        lines += [f"  verify: {_flag(server.tls.verify)}", "}"]
+        lines += _tls(server.tls, verify=server.tls.verify)
+    if server.cluster is not None:
+        lines += _cluster(server.cluster, server.tls)
     return "\n".join(lines)
+
+
+def _tls(tls: Tls, *, verify: bool) -> list[str]:
+    return [
+        "tls {",
+        f'  cert_file: "{tls.cert_file}"',
+        f'  key_file: "{tls.key_file}"',
+        *([f'  ca_file: "{tls.ca_file}"'] if tls.ca_file else []),
+        f"  verify: {_flag(verify)}",
+        "}",
+    ]
+
+
+def _cluster(cluster: Cluster, tls: Tls | None) -> list[str]:
+    return [
+        "cluster {",
+        f'  name: "{cluster.name}"',
+        f'  listen: "{cluster.listen}"',
+        "  routes: [",
+        *(f'    "nats://{route}"' for route in cluster.routes),
+        "  ]",
+        *([] if tls is None else [f"  {line}" for line in _tls(tls, verify=True)]),
+        "}",
+    ]
 
 
 def _tenant(tenant: TenantSpec) -> str:

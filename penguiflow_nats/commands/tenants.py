@@ -29,8 +29,14 @@ class TenantsCommand:
             help="also make the passwords that FILE does not have yet, as lines NAME=password",
         )
 
+        parser.add_argument(
+            "--node",
+            metavar="NAME",
+            help="the server of a cluster that it is for; else server.name",
+        )
+
     def run(self, args: Namespace) -> int:
-        tenants = _read(args.list)
+        tenants = _read(args.list, args.node)
         if args.secrets is not None:
             made, unused = _make_secrets(args.secrets, tenants)
             tell(f"{made} new passwords in {args.secrets}")
@@ -43,9 +49,9 @@ class TenantsCommand:
 command = TenantsCommand()
 
 
-def _read(file: Path) -> Tenants:
+def _read(file: Path, node: str | None) -> Tenants:
     try:
-        return read_tenants(file.read_text(encoding="utf-8"))
+        return read_tenants(file.read_text(encoding="utf-8"), node=node)
     except (OSError, UnicodeDecodeError) as error:
         text = f"{file} cannot be read: {error}"
         raise UsageError(text, hint="an example is deploy/nats/tenants.toml") from error
