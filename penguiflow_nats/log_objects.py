@@ -83,6 +83,7 @@ class JetStreamObjects:
                     limits,
                     description="PenguiFlow: large values of one tenant",
                 )
+                self._store.final = _NO_ROOM  # who submits has a patience of its own
             return self._store
 
     async def put(self, name: str, data: bytes) -> None:
@@ -127,6 +128,7 @@ class JetStreamObjects:
                 if error.err_code == error_codes.STREAM_NOT_FOUND:
                     return None
                 raise
+            store.final = _NO_ROOM
             self._store = store
         return self._store
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Container
 from datetime import timedelta
 from typing import TypeVar
 
@@ -59,6 +59,8 @@ class ObjectStore:
         self.bucket = bucket
         self.stream = f"OBJ_{bucket}"
         self.patience = patience
+        self.final: Container[int] = ()
+        """Codes of refusals that are not waited for, for instance of a full bucket."""
         self.jetstream = JetStream(connection)
 
     @classmethod
@@ -203,7 +205,7 @@ class ObjectStore:
 
     async def persist(self, action: Callable[[], Awaitable[T]]) -> T:
         """What the action gives, repeated while the server is away. It must be safe to repeat."""
-        return await persist(self.connection, action, limit=self.patience)
+        return await persist(self.connection, action, limit=self.patience, never=self.final)
 
     # Reading
 

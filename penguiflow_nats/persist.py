@@ -30,6 +30,7 @@ async def persist(
     *,
     limit: float,
     also: Container[int] = (),
+    never: Container[int] = (),
 ) -> T:
     """What the action gives, tried again with back-offs while the server is away.
 
@@ -38,6 +39,7 @@ async def persist(
         action: Safe to repeat.
         limit: Seconds after which the last problem is raised.
         also: Codes of refusals that may pass, for instance of a full stream.
+        never: Codes of refusals that are not waited for, although they may pass.
 
     Raises:
         NatsError: what the server refused, or the last problem when time was up.
@@ -51,6 +53,8 @@ async def persist(
             passing = is_transient(error) or (
                 isinstance(error, ApiError) and error.err_code in also
             )
+            if isinstance(error, ApiError) and error.err_code in never:
+                raise
             left = give_up - asyncio.get_running_loop().time()
             if not passing or left <= 0:
                 raise

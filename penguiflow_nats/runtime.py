@@ -186,13 +186,14 @@ async def client(
     storage: Storage | None = None,
     provision: Provision = "apply",
     max_value_bytes: int = MAX_VALUE_BYTES,
+    patience: float = 30.0,
     telemetry: Instrument | None = None,
 ) -> AsyncIterator[DurableClient]:
     """A client of the flow's workers: submits, fetches, streams, cancels.
 
     `telemetry` observes that; by default what the flow was given. `storage` and `provision` are
     those of `worker`; a client needs the streams of log and chunks. `max_value_bytes` bounds what
-    is submitted.
+    is submitted; a full log is waited for up to `patience` seconds.
 
     Raises:
         FlowNotDurable: the flow cannot be spread over workers.
@@ -209,6 +210,7 @@ async def client(
             log,
             registry=registry,
             max_value_bytes=max_value_bytes,
+            patience=patience,
             telemetry=telemetry or flow.telemetry,
         ) as opened:
             yield opened

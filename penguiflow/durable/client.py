@@ -7,6 +7,7 @@ import contextlib
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,6 +34,7 @@ from penguiflow.durable.log import (
     Stored,
     Subscription,
 )
+from penguiflow.durable.patience import Patience
 from penguiflow.durable.timers import due_in
 from penguiflow.durable.tokens import token, trace_token
 from penguiflow.durable.topology import Topology, end_key, everything, standing
@@ -64,6 +66,7 @@ class DurableClient:
         log: The log of the flow's tenant.
         registry: The models of nodes that validate, to know the types of results.
         max_value_bytes: Bytes that one packed value may have.
+        patience: Seconds for which a submission waits while the log has no room.
         telemetry: Observes what is submitted and cancelled here.
     """
 
@@ -74,6 +77,7 @@ class DurableClient:
         *,
         registry: ModelRegistry | None = None,
         max_value_bytes: int = MAX_VALUE_BYTES,
+        patience: float = 30.0,
         clock: Clock = SYSTEM_CLOCK,
         telemetry: Instrument | None = None,
     ) -> None:
@@ -86,6 +90,7 @@ class DurableClient:
         )
         self._claims = Claims(log, clock=clock)
         self._clock = clock
+        self._patience = Patience(patience, clock)
         place = FlowPlace(
             flow=log.flow,
             instance=self.id,
@@ -182,16 +187,19 @@ class DurableClient:
             submitted=self._clock.now(),
         )
         # Committed already: our own earlier try, or the same idempotency key.
-        append: Append = self.log.append
+        append: Append = self._append
         if self._probe is not None:
             append, envelope = self._probe.emitting(envelope, append)
         data = encode(envelope)
         if len(data) > self.log.inline_bytes:
-            _, data = await self._claims.fit(key.trace, envelope)
+            _, data = await self._patience.write(partial(self._claims.fit, key.trace, envelope))
         with contextlib.suppress(AlreadyCommitted):
             await append(key, data, absent=end_key(key.trace))
         _remember(self._submitted, key.trace, None)
         return trace_id
+
+    async def _append(self, key: Key, data: bytes, **conditions: Any) -> int:
+        return await self._patience.write(partial(self.log.append, key, data, **conditions))
 
     def _check_tenant(self, msg: Any) -> None:
         if isinstance(msg, Message) and msg.headers.tenant != self.log.tenant:
