@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from penguiflow.telemetry.light import LightSpan
 from penguiflow.telemetry.wire import SpanEncoder
 
-_logger = logging.getLogger("penguiflow.telemetry")
+_TRANSPORT = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
 
 class LightExporter(SpanExporter):
@@ -25,8 +24,9 @@ class LightExporter(SpanExporter):
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
         self._encoder = SpanEncoder()
-        send = getattr(getattr(inner, "_client", None), "export", None)
-        self._send: Any = send if callable(send) else None
+        self._send: Any = None
+        if type(inner).__module__ == _TRANSPORT:
+            self._send = getattr(getattr(inner, "_client", None), "export", None)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         light = [span for span in spans if isinstance(span, LightSpan)]

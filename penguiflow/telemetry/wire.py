@@ -29,6 +29,7 @@ _IS_REMOTE: Final = 0x200
 _SINGLE: Final = frozenset((c.TRACE_ID, c.MESSAGE_ID, c.SEQUENCE, c.TASK, c.INPUT, c.OUTPUT))
 """Attributes that differ from span to span: not worth keeping."""
 _MOST_KEPT: Final = 4096
+_LONGEST_KEPT: Final = 200
 
 _ids = struct.Struct(">QQ")
 _fixed64 = struct.Struct("<Q").pack
@@ -134,7 +135,7 @@ class SpanEncoder:
     ) -> None:
         kept = self._pairs
         for key, value in (attributes or {}).items():
-            if key in _SINGLE or isinstance(value, list):
+            if key in _SINGLE or not _is_kept(value):
                 pair = _pair(key, value)
                 parts.append(tag + varint(len(pair)) + pair)
                 continue
@@ -158,6 +159,13 @@ class SpanEncoder:
         remote = _HAS_REMOTE | _IS_REMOTE if link.context.is_remote else _HAS_REMOTE
         parts.append(b"\x35" + struct.pack("<I", remote))
         return b"".join(parts)
+
+
+def _is_kept(value: Any) -> bool:
+    """Whether the value may be kept: it is small, and equal to nothing else of its type."""
+    if isinstance(value, str | bytes):
+        return len(value) <= _LONGEST_KEPT
+    return isinstance(value, bool | int | float)
 
 
 def _context(context: SpanContext) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from penguiflow.cli.errors import CommandError
 from penguiflow.cli.options import option
 from penguiflow.cli.output import tell
-from penguiflow.telemetry import Instrument, Telemetry, TelemetryMissing, Tracing, setup
+from penguiflow.telemetry import Instrument, SpanIds, Telemetry, TelemetryMissing, Tracing, setup
 from penguiflow.telemetry.metric_provider import wanted_readers
 from penguiflow.telemetry.provider import is_wanted
 
@@ -57,6 +58,8 @@ async def observed(args: Namespace, service: str) -> AsyncIterator[Instrument | 
         yield None
         return
     telemetry = _new(args, service)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(SpanIds())
     try:
         yield telemetry
     finally:

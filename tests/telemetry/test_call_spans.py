@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 from penguiflow import Message, create
 from penguiflow.remote import RemoteCallRequest, RemoteNode
 from penguiflow.remote_tasks import RemoteTaskFailed
+from penguiflow.telemetry.calls import observed, tell
 from penguiflow_nats.agent import AgentContext, Chunk, Skill, serve
+from penguiflow_nats.answer import NatsStreamEvent
 from penguiflow_nats.server import EmbeddedServer
 from penguiflow_nats.transport import NatsTransport
 from tests.contract.engine.flows import PLAIN, answer, message, single, square
@@ -150,3 +153,83 @@ async def test_a_flow_behind_an_agent_is_in_the_callers_trace(server: EmbeddedSe
         await eventually(lambda: len(spans.named("squarer/inside")) == 2)
     assert {trace_of(span) for span in spans.all} == {asked.message.trace_id}
     assert [span.name for span in spans.all if span.parent is None] == ["squarer/inside"]
+
+
+async def test_a_cancelled_task_is_no_error_of_the_agent(server: EmbeddedServer) -> None:
+    spans = Spans()
+
+    async def wait(msg: Message, ctx: AgentContext) -> AsyncIterator[Any]:
+        yield Chunk("began")
+        await asyncio.Event().wait()
+
+    skills = [Skill("wait", wait)]
+    async with (
+        serve(None, server.url, agent="talker", skills=skills, telemetry=spans.tracing),
+        NatsTransport(server.url) as transport,
+    ):
+        stream = transport.stream(request("wait"))
+        async for event in stream:
+            if event.text:
+                break
+        await transport.cancel(agent_url="nats://talker", task_id=str(event.task_id))
+        await eventually(lambda: spans.named("talker/wait"), timeout=20)
+        await stream.aclose()
+    span = spans.one("talker/wait")
+    assert span.attributes["penguiflow.outcome"] == "cancelled"
+    assert span.status.status_code is StatusCode.UNSET
+
+
+async def test_a_call_whose_time_is_up_is_a_timeout_of_the_agent(server: EmbeddedServer) -> None:
+    spans = Spans()
+
+    async def wait(msg: Message, ctx: AgentContext) -> None:
+        await asyncio.Event().wait()
+
+    async with (
+        serve(
+            None, server.url, agent="talker", skills=[Skill("wait", wait)], telemetry=spans.tracing
+        ),
+        NatsTransport(server.url, telemetry=spans.tracing) as transport,
+    ):
+        with pytest.raises((TimeoutError, RemoteTaskFailed)):
+            await transport.send(request("wait", timeout_s=0.3))
+        await eventually(lambda: len(spans.named("talker/wait")) == 2, timeout=20)
+    assert {span.status.status_code for span in spans.named("talker/wait")} == {StatusCode.ERROR}
+    (served,) = [span for span in spans.named("talker/wait") if span.kind is SpanKind.SERVER]
+    assert served.attributes["error.type"] == "timeout"
+
+
+def test_a_stream_that_another_replica_takes_over_says_so() -> None:
+    spans = Spans()
+    probe: Any = spans.tracing.calls()
+    with observed(probe, request("speak"), streaming=True) as (_, span):
+        for event in (
+            NatsStreamEvent(text="a"),
+            NatsStreamEvent(text="", restarted=True, meta={"epoch": 2}),
+            NatsStreamEvent(text="bc"),
+        ):
+            tell(probe, span, event)
+    call = spans.one("talker/speak")
+    assert [event.name for event in call.events] == ["first_chunk", "resume"]
+    assert call.events[1].attributes["penguiflow.attempt"] == 2
+    assert call.attributes["penguiflow.stream.characters"] == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("nats://summary", "summary/echo"),
+        ("nats://tenant/summary", "summary/echo"),
+        (
+            "https://user:secret@agents.example:8443/summary?key=secret",
+            "agents.example/summary/echo",
+        ),
+        ("http://[broken", "unknown/echo"),
+    ],
+)
+def test_an_address_is_shown_without_its_credentials(address: str, name: str) -> None:
+    spans = Spans()
+    asked = RemoteCallRequest(message=message("x"), skill="echo", agent_url=address)
+    with observed(spans.tracing.calls(), asked, streaming=False):
+        pass
+    assert "secret" not in spans.one(name).to_json()

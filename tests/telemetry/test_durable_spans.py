@@ -12,9 +12,21 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from penguiflow import Context, FlowError, Message, Node, create
 from penguiflow.durable.client import DurableClient
+from penguiflow.durable.log import Key, Kind
+from penguiflow.durable.tokens import trace_token
+from penguiflow.patterns import join_k
 from penguiflow.telemetry import Tracing
 from penguiflow.telemetry.ids import trace_number
-from tests.contract.engine.flows import PLAIN, Gate, answer, message, single, square, sum_of_squares
+from tests.contract.engine.flows import (
+    PLAIN,
+    Gate,
+    answer,
+    message,
+    single,
+    split,
+    square,
+    sum_of_squares,
+)
 from tests.contract.engine.houses import LEASE, House, MemoryHouse
 from tests.support.eventually import eventually
 from tests.telemetry.spans import Spans, parent_of, trace_of
@@ -221,3 +233,43 @@ async def test_what_a_node_does_is_under_its_span_and_nothing_ambient_is() -> No
     assert parent_of(spans.one("inner")) == spans.one(name).context.span_id
     assert not trace.get_current_span().get_span_context().is_valid
     await house.close()
+
+
+async def test_a_join_that_waits_in_vain_ends_in_an_error_of_the_trace() -> None:
+    house, spans = MemoryHouse(), Spans()
+
+    async def branch(msg: Message, ctx: Context) -> Message:
+        if msg.payload == 1:
+            raise ValueError("lost")
+        return msg
+
+    first, middle = Node(split, policy=PLAIN), Node(branch, policy=PLAIN)
+    join = join_k("join", 3)
+    flow = create(first.to(middle), middle.to(join), join.to(), name="vain")
+    client = await _client(house, flow, spans.tracing)
+    await house.worker(flow, telemetry=spans.tracing)
+    trace_id = await client.emit(message(3))
+    with pytest.raises(FlowError):
+        await client.fetch(trace_id=trace_id, timeout=20)
+    name = f"publish pf.{client.log.flow}.join.record"
+    await eventually(lambda: spans.named(name))
+    assert spans.one(name).attributes["error.type"] == "JOIN_INCOMPLETE"
+    assert trace_of(spans.one(name)) == trace_id
+    await house.close()
+
+
+async def test_an_entry_that_cannot_be_read_is_a_dead_letter_with_a_span(house: House) -> None:
+    spans, flow = Spans(), single(square)
+    client = await _client(house, flow, None)
+    trace_id = secrets.token_hex(16)
+    key = Key(Kind.INGRESS, trace_token(trace_id), input=secrets.token_hex(16))
+    await client.log.append(key, b"\xc1 no envelope")
+    await house.worker(flow, telemetry=spans.tracing)
+    name = f"process pf.{client.log.flow}.only"
+    await eventually(lambda: spans.named(name))
+    dead = spans.one(name)
+    assert dead.attributes["penguiflow.outcome"] == "dead_letter"
+    assert trace_of(dead) == trace_id
+    for operation in ("publish", "term"):
+        template = f"pf.{client.log.flow}." + ("dlq" if operation == "publish" else "only")
+        assert parent_of(spans.one(f"{operation} {template}")) == dead.context.span_id
