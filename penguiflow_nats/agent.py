@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from penguiflow.flow import PenguiFlow
+from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.agent_options import AgentOptions
@@ -27,7 +28,7 @@ from penguiflow_nats.runtime import Server, connected
 
 @asynccontextmanager
 async def serve(
-    handler: Handler | PenguiFlow | None = None,
+    handler: Handler | PenguiFlow | Node | None = None,
     server: Server = "nats://127.0.0.1:4222",
     *,
     agent: str,
@@ -46,8 +47,8 @@ async def serve(
     """Be a replica of an agent here, until the block ends; then drain.
 
     Args:
-        handler: An async function or async generator of (message, ctx), or a flow; the handler
-            of every skill that has none of its own.
+        handler: An async function or async generator of (message, ctx), a node or a flow; the
+            handler of every skill that has none of its own.
         server: Where the server is.
         agent: Name of the agent; replicas share it and the work.
         skills: What it can do. Without them, one skill that is called as the handler is.

@@ -11,6 +11,7 @@ A handler is one of
         yield Result(result)                   # `Result` is the result and comes last
 
     flow                                       # a `PenguiFlow`: its chunks, then its first result
+    node                                       # a `Node`, as a flow of this node alone
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from typing import Any, Literal, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from penguiflow.durable.typemap import can_travel
-from penguiflow.flow import PenguiFlow
+from penguiflow.flow import PenguiFlow, create
+from penguiflow.node import Node
 from penguiflow.serving.handling import AuthRequired, Chunk, Emit, Rejected
 from penguiflow.types import Message
 
@@ -116,8 +118,8 @@ class Skill:
     """One thing that an agent can do."""
 
     name: str
-    handler: Handler | PenguiFlow | None = None
-    """None takes the handler that `serve` is given."""
+    handler: Handler | PenguiFlow | Node | None = None
+    """A node is served as a flow of its own. None takes the handler that `serve` is given."""
     input: Any = None
     """Type of the message's payload, a pydantic model for instance; None takes anything."""
     output: Any = None
@@ -135,11 +137,11 @@ class Skill:
 
 
 class BadHandler(TypeError):
-    """A handler is neither an async function of (message, ctx) nor a flow."""
+    """A handler is neither an async function of (message, ctx), nor a node, nor a flow."""
 
 
 def resolve(
-    handler: Handler | PenguiFlow | None, skills: Sequence[Skill | str] | None
+    handler: Handler | PenguiFlow | Node | None, skills: Sequence[Skill | str] | None
 ) -> dict[str, Skill]:
     """The skills by name, each with its handler.
 
@@ -150,11 +152,16 @@ def resolve(
     if skills is None:
         skills = [_default_name(handler)]
     found: dict[str, Skill] = {}
+    flows: dict[int, PenguiFlow] = {}
     for each in skills:
         given = Skill(each) if isinstance(each, str) else each
         own = given.handler if given.handler is not None else handler
+        if isinstance(own, Node):
+            own = flows.setdefault(id(own), create(own.to(), name=own.name))
         if own is None or not (isinstance(own, PenguiFlow) or _kind(own)):
-            msg = f"skill {given.name!r} needs an async function of (message, ctx), or a flow"
+            msg = (
+                f"skill {given.name!r} needs an async function of (message, ctx), a node or a flow"
+            )
             raise BadHandler(msg)
         if given.name in found:
             msg = f"two skills are called {given.name!r}"
@@ -169,8 +176,8 @@ def resolve(
     return found
 
 
-def _default_name(handler: Handler | PenguiFlow | None) -> str:
-    if isinstance(handler, PenguiFlow):
+def _default_name(handler: Handler | PenguiFlow | Node | None) -> str:
+    if isinstance(handler, PenguiFlow | Node):
         return handler.name or "default"
     return str(getattr(handler, "__name__", "default"))
 

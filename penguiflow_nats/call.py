@@ -61,6 +61,8 @@ class CallSite:
     agent_wait: float | None
     unreachable: float
     idle_timeout: float | None
+    time_to_live: float = float(DAY)
+    """Seconds after which a call without a timeout ends, whatever became of its caller."""
     waiting: set[Call] = field(default_factory=set)
     """Calls that are not over."""
 
@@ -177,6 +179,7 @@ class Call:
         message, codec = request.message, self._site.codec
         metadata = request.metadata
         own = metadata is not None and metadata != message.meta
+        left = None if self._end_at is None else max(0.0, self._end_at - self._loop.time())
         return CallRequest(
             tenant=self._site.names.tenant,
             agent=self.agent,
@@ -186,7 +189,7 @@ class Call:
             streaming=streaming,
             context_id=request.context_id,
             metadata=Raw(codec.pack(dict(metadata or {}), "metadata")) if own else NONE,
-            budget=None if self._end_at is None else max(0.0, self._end_at - self._loop.time()),
+            budget=self._site.time_to_live if left is None else left,
             submitted=message.ts,
             caller=self._site.caller,
             idempotency_key=request.idempotency_key or "",

@@ -294,7 +294,8 @@ class Puller:
             return
         message.connection = self._connection
         generation.asked -= 1
-        if self._stopping:
+        # What an older generation asked for may come besides what the present one did.
+        if self._stopping or self._in_hand >= self.window:
             self._handed_back += 1
             message.nak()
             return

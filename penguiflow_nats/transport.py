@@ -40,6 +40,7 @@ from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.persist import persist
 from penguiflow_nats.reply_feed import Asked
 from penguiflow_nats.runtime import Server, connected
+from penguiflow_nats.streams import DAY
 from penguiflow_nats.task_states import NOTHING, Held, StateMoved, TaskStates
 from penguiflow_nats.transport_tasks import TaskMethods
 
@@ -81,6 +82,8 @@ class NatsTransport(TaskMethods):
             there; None leaves it to whoever comes, until the call's own time is up.
         unreachable: Seconds for which the server may be away while a call is made.
         idle_timeout: Longest silence of an agent in seconds; None for any.
+        time_to_live: Seconds after which a call without a timeout of its own ends at the agent,
+            so that a caller that died leaves no task behind.
         storage: How much the streams hold and how safely, if they have to be created.
         telemetry: Observes the calls that carry no trace context; those that do are observed by
             whoever made them, such as a remote node.
@@ -96,6 +99,7 @@ class NatsTransport(TaskMethods):
         agent_wait: float | None = 5.0,
         unreachable: float = 10.0,
         idle_timeout: float | None = None,
+        time_to_live: float = float(DAY),
         storage: CallStorage | None = None,
         telemetry: Instrument | None = None,
     ) -> None:
@@ -109,6 +113,7 @@ class NatsTransport(TaskMethods):
         self._agent_wait = agent_wait
         self._unreachable = unreachable
         self._idle_timeout = idle_timeout
+        self._time_to_live = time_to_live
         self._storage = storage
         self._probe = None if telemetry is None else telemetry.calls()
         self._caller = secrets.token_hex(8)
@@ -177,6 +182,7 @@ class NatsTransport(TaskMethods):
             agent_wait=self._agent_wait,
             unreachable=self._unreachable,
             idle_timeout=self._idle_timeout,
+            time_to_live=self._time_to_live,
         )
 
     # RemoteTransport
