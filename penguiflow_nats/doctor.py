@@ -9,6 +9,7 @@ from penguiflow_nats import (
     doctor_checks_backlog,
     doctor_checks_flow,
     doctor_checks_server,
+    doctor_checks_state,
     doctor_checks_streams,
 )
 from penguiflow_nats.doctor_facts import look
@@ -18,6 +19,7 @@ CHECKS = (
     *doctor_checks_server.CHECKS,
     *doctor_checks_account.CHECKS,
     *doctor_checks_streams.CHECKS,
+    *doctor_checks_state.CHECKS,
     *doctor_checks_flow.CHECKS,
     *doctor_checks_backlog.CHECKS,
 )

@@ -13,7 +13,7 @@ from penguiflow_nats.stream_types import AccountInfo, ConsumerInfo, StreamInfo
 from penguiflow_nats.subjects import Names
 
 _OURS = re.compile(
-    r"(?:KV_|OBJ_)?PF_(.+?)_(?:0|DLQ|CHUNKS|CALLS|REPLIES|STATE|STATE_CLAIMS|ARTIFACTS)"
+    r"(?:KV_|OBJ_)?PF_(.+?)_(?:0|DLQ|CHUNKS|CALLS|REPLIES|STATE|STATE_CLAIMS|ARTIFACTS|LARGE)"
 )
 
 Severity = Literal["error", "warning", "note"]
