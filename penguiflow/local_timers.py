@@ -40,7 +40,7 @@ class LocalTimers:
         self._heap: list[tuple[float, int, _Timer]] = []
         self._number = itertools.count()
         self._running = False
-        self.messages = 0
+        self.messages: int = 0
         """Messages that wait for their time."""
 
     def start(self) -> None:

@@ -33,7 +33,7 @@ class OrderedLane(Lane):
         self.turns = turns
         # What waits for its turn takes none.
         self._slots = asyncio.Semaphore(slots)
-        self.window = window_of(slots)
+        self.window: int = window_of(slots)
 
     async def begin(self) -> None:
         """Get ready to take deliveries. Raises `LogError`."""

@@ -58,7 +58,7 @@ class Entries:
     ) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self.max_entry_bytes = max_entry_bytes
+        self.max_entry_bytes: int = max_entry_bytes
         self._end_ttl = end_ttl
         self._by_key: dict[Key, Stored] = {}
         self._by_sequence: dict[int, Stored] = {}

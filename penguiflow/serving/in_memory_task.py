@@ -224,7 +224,7 @@ class InMemoryFollowing:
 
     def __init__(self, task: InMemoryTask) -> None:
         self._task = task
-        self.sheet = task.sheet()
+        self.sheet: TaskSheet = task.sheet()
         self._place = len(task.log)
 
     async def news(self) -> AsyncGenerator[News, None]:

@@ -36,7 +36,7 @@ class Attempt:
         self.span: Span = span
         self.context: SpanContext = span.get_span_context()
         self.recording: bool = span.is_recording()
-        self.trace_id = trace_id
+        self.trace_id: str | None = trace_id
         """The flow's."""
         self.outcome: str | None = None
 

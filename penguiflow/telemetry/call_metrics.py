@@ -25,10 +25,10 @@ class _Call:
     __slots__ = ("chunked", "in_flight", "labels", "started")
 
     def __init__(self, labels: Labels, in_flight: Series) -> None:
-        self.labels = labels
-        self.in_flight = in_flight
-        self.started = perf_counter()
-        self.chunked = 0.0
+        self.labels: Labels = labels
+        self.in_flight: Series = in_flight
+        self.started: float = perf_counter()
+        self.chunked: float = 0.0
         """When the last chunk came; 0 before the first."""
 
 

@@ -105,9 +105,9 @@ class _Run:
     __slots__ = ("error_type", "outcome", "started")
 
     def __init__(self) -> None:
-        self.started = perf_counter()
-        self.outcome = ""
-        self.error_type = ""
+        self.started: float = perf_counter()
+        self.outcome: str = ""
+        self.error_type: str = ""
 
 
 class NodeMetrics:

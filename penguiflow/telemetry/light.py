@@ -156,7 +156,7 @@ class LightTracer:
     ) -> None:
         self.resource = resource
         self.processor = processor
-        self.scope = InstrumentationScope(SCOPE, schema_url=SCHEMA_URL)
+        self.scope: InstrumentationScope = InstrumentationScope(SCOPE, schema_url=SCHEMA_URL)
         limits = SpanLimits()
         self.most_attributes: int = limits.max_span_attributes or 128
         self.most_events: int = limits.max_events or 128

@@ -29,8 +29,8 @@ class Series:
     __slots__ = ("attributes", "value")
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
-        self.attributes = attributes
-        self.value = 0
+        self.attributes: Mapping[str, Any] = attributes
+        self.value: int = 0
 
 
 class Tally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, cast
 
@@ -52,7 +52,7 @@ class SeededIds:
 
     def __init__(self, own: _Ids) -> None:
         self._own = own
-        self.generate_span_id = own.generate_span_id
+        self.generate_span_id: Callable[[], int] = own.generate_span_id
 
     def generate_trace_id(self) -> int:
         seed = _seed.get()
