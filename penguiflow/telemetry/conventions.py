@@ -17,7 +17,6 @@ DESTINATION: Final = "messaging.destination.name"
 TEMPLATE: Final = "messaging.destination.template"
 MESSAGE_ID: Final = "messaging.message.id"
 BATCH: Final = "messaging.batch.message_count"
-GROUP: Final = "messaging.consumer.group.name"
 CLIENT_ID: Final = "messaging.client.id"
 ERROR_TYPE: Final = "error.type"
 

@@ -40,7 +40,7 @@ class FlowSpans:
         if place.tenant is not None:
             self._base[c.TENANT] = place.tenant
         if place.system is not None:
-            self._base |= {c.SYSTEM: place.system, c.CLIENT_ID: place.instance}
+            self._base[c.SYSTEM] = place.system
         self._published: dict[tuple[str, tuple[str, ...]], tuple[str, dict[str, Any]]] = {}
 
     def node(self, name: str) -> NodeInstrument:

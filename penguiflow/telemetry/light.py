@@ -16,6 +16,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -161,6 +162,8 @@ class LightTracer:
         self.most_attributes: int = limits.max_span_attributes or 128
         self.most_events: int = limits.max_events or 128
         self.most_links: int = limits.max_links or 128
+        batches = isinstance(processor, BatchSpanProcessor)  # it takes no notice of a start
+        self._on_start: Any = None if batches else processor.on_start
         self._sampler = sampler
         self._keeps_roots, self._keeps_children = _habits(sampler)
         follows = isinstance(sampler, ParentBased) or sampler is ALWAYS_OFF
@@ -199,7 +202,8 @@ class LightTracer:
         if flags is _NOT_SAMPLED:
             return NonRecordingSpan(context)
         span = LightSpan(self, name, context, parent, kind, attributes, links)
-        self.processor.on_start(span)  # type: ignore[arg-type]  # it is one, without its class
+        if self._on_start is not None:
+            self._on_start(span)
         return span
 
 

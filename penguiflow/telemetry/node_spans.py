@@ -117,8 +117,6 @@ class DurableNodeSpans(NodeSpans):
         self._base |= {
             c.SYSTEM: place.system or "",
             c.TEMPLATE: template,
-            c.GROUP: f"{place.flow}.{node}",
-            c.CLIENT_ID: place.instance,
         }
         self._process = {**self._base, c.OPERATION: "process", c.OPERATION_TYPE: "process"}
 

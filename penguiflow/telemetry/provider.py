@@ -72,13 +72,16 @@ def new_provider(
         shutdown_on_exit=False,  # it would wait for a collector that does not answer
     )
     exporters = [exporter] if exporter is not None else [_exporter(n) for n in _named()]
-    for each in exporters:
-        batches = BatchSpanProcessor(LightExporter(each), schedule_delay_millis=_delay())
-        processor.add_span_processor(batches)
+    batches = [
+        BatchSpanProcessor(LightExporter(each), schedule_delay_millis=_delay())
+        for each in exporters
+    ]
+    for each_batch in batches:
+        processor.add_span_processor(each_batch)
     tracer = LightTracer(
         resource=provider.resource,
         sampler=provider.sampler,
-        processor=processor,
+        processor=batches[0] if len(batches) == 1 else processor,
         trust_parent=trust_parent,
     )
     return provider, tracer

@@ -18,7 +18,6 @@ def test_our_names_are_those_of_the_conventions() -> None:
     assert c.TEMPLATE == messaging_attributes.MESSAGING_DESTINATION_TEMPLATE
     assert c.MESSAGE_ID == messaging_attributes.MESSAGING_MESSAGE_ID
     assert c.BATCH == messaging_attributes.MESSAGING_BATCH_MESSAGE_COUNT
-    assert c.GROUP == messaging_attributes.MESSAGING_CONSUMER_GROUP_NAME
     assert c.CLIENT_ID == messaging_attributes.MESSAGING_CLIENT_ID
     assert c.GEN_AI_OPERATION == gen_ai_attributes.GEN_AI_OPERATION_NAME
     assert c.GEN_AI_AGENT == gen_ai_attributes.GEN_AI_AGENT_NAME
