@@ -38,6 +38,7 @@ class DurableDelivery:
         "record_key",
         "share",
         "span",
+        "suspected",
         "trace_id",
         "turn",
         "value",
@@ -66,6 +67,8 @@ class DurableDelivery:
         """What part of its submission this input carries."""
         self.record_key: Key = record_key
         self.attempt: int = 0
+        self.suspected: int = 0
+        """The deaths over this input when there were so many that it has to run alone, else 0."""
         self.turn: int = 0
         """How often it was given back before in this process: tells runs of one delivery apart."""
         self.span: Any = None

@@ -20,6 +20,7 @@ from penguiflow.durable.join import DurableJoin, passing
 from penguiflow.durable.join_timeout import TooLate
 from penguiflow.durable.log import Consumption, InputGone, LogDelivery
 from penguiflow.durable.notes import Notes
+from penguiflow.durable.quarantine import Quarantine, suspected_after
 from penguiflow.durable.topology import record_key
 from penguiflow.durable.wire_errors import MalformedValue, WireError
 from penguiflow.events import log_event
@@ -50,6 +51,7 @@ class Lane:
         worker_id: str,
         max_deliveries: int,
         newer: tuple[float, float],
+        quarantine: Quarantine,
         join: DurableJoin | None = None,
     ) -> None:
         self.node = node
@@ -64,6 +66,7 @@ class Lane:
         self._max_deliveries = max_deliveries
         self._newer_delay, self._newer_limit = newer
         self._notes = Notes(host.log)
+        self._quarantine = quarantine
         self._lease = host.topology.lease
         self._join = join
         self._worker = Worker(node if join is None else passing(node), host)
@@ -97,13 +100,34 @@ class Lane:
         try:
             delivery = self._ready(entry) or await self._open(entry)
             if delivery is not None:
-                await self._worker.process(delivery, task)
+                await self._run(delivery, task)
         except Exception as error:  # noqa: BLE001 - stated outcome: its lease ends, it comes again
             self._not_settled(error)
         finally:
             if self._join is not None and delivery is not None:
                 self._join.closed(delivery)
             self._over(task, delivery)
+
+    def _run(self, delivery: DurableDelivery, task: asyncio.Task[Any]) -> Coroutine[Any, Any, None]:
+        """What runs an opened delivery."""
+        if delivery.suspected:
+            return self._alone(delivery, task)
+        return self._worker.process(delivery, task)
+
+    async def _alone(self, delivery: DurableDelivery, task: asyncio.Task[Any]) -> None:
+        """Run an input over which workers died, as the only such one in this process."""
+        entry, began = delivery.log_delivery, False
+        try:
+            async with self._quarantine.alone(delivery.suspected):
+                await self._notes.begin(delivery.record_key, entry.stored, entry.num_delivered)
+                began = True
+                await self._worker.process(delivery, task)
+        except InputGone:
+            await settle_entry(entry)
+        except asyncio.CancelledError:
+            if not began:  # the worker drains
+                await settle(delivery, Outcome(Settlement.HAND_BACK))
+            raise
 
     def _over(self, task: asyncio.Task[Any], delivery: DurableDelivery | None) -> None:
         del self._tasks[task]
@@ -205,9 +229,12 @@ class Lane:
             await self._commit.finish(delivery, record)
             await settle_entry(delivery.log_delivery)
             return True
-        entry = delivery.log_delivery
-        past = await self._notes.past(delivery.record_key, entry.stored, entry.num_delivered)
+        entry, after = delivery.log_delivery, suspected_after(self._max_deliveries)
+        past = await self._notes.past(
+            delivery.record_key, entry.stored, entry.num_delivered, suspected_after=after
+        )
         delivery.attempt = past.attempts
+        delivery.suspected = past.deaths if past.deaths >= after else 0
         if past.deaths >= self._max_deliveries:
             detail = f"delivered {past.deaths} times and never settled; it may end its process"
             await self._bury_input(delivery, Reason.POISON, detail)
@@ -288,7 +315,7 @@ class Lane:
     async def _resumed(self, delivery: DurableDelivery) -> None:
         task = this_task()
         try:
-            await self._worker.process(delivery, task)
+            await self._run(delivery, task)
         except Exception as error:  # noqa: BLE001 - stated outcome: its lease ends, it comes again
             self._not_settled(error)
         finally:

@@ -87,7 +87,7 @@ class OrderedLane(Lane):
             output = await self._claims.output(delivery.envelope.outputs[0])
             delivery.value = self._codec.unpack_output(output)
         async with self._slots:
-            await self._worker.process(delivery, task)
+            await self._run(delivery, task)
 
     async def _resumed(self, delivery: DurableDelivery) -> None:
         """Its turn has not ended: what comes after it is waiting still."""

@@ -27,6 +27,7 @@ from penguiflow.durable.join_timeout import JoinTimeout
 from penguiflow.durable.lane import Lane
 from penguiflow.durable.log import Log, LogError, Subscription
 from penguiflow.durable.ordered_lane import OrderedLane, window_of
+from penguiflow.durable.quarantine import Quarantine
 from penguiflow.durable.timers import Timers
 from penguiflow.durable.tokens import trace_token
 from penguiflow.durable.topology import TIMERS, FlowNotDurable, Topology, cancel_key
@@ -99,6 +100,7 @@ class DurableWorker:
         self._concurrency = concurrency
         self._on_gone = on_gone
         self._limits = (max_deliveries, (newer_delay, newer_limit))
+        self._quarantine = Quarantine(clock)
         self._codec = ValueCodec(TypeMap.of_flow(flow.graph, registry), max_bytes=max_value_bytes)
         self._claims = Claims(log, clock=clock)
         self._dead_letters = dead_letters
@@ -167,6 +169,7 @@ class DurableWorker:
             "worker_id": self.id,
             "max_deliveries": max_deliveries,
             "newer": newer,
+            "quarantine": self._quarantine,
         }
         if node.policy.order_by is None:
             return Lane(node, self.host, join=self._joins.get(str(node.name)), **options)

@@ -99,7 +99,6 @@ async def test_cases_05_and_14_stopped_beyond_its_lease_a_worker_changes_nothing
         await sound(client, trace)
 
 
-@pytest.mark.skip(reason="next")
 async def test_case_15_what_raises_hangs_or_kills_is_buried_and_neighbours_go_on(
     workers: Lives, client_of: Open, scene: Scene
 ) -> None:
