@@ -1,6 +1,7 @@
 """`python -m benchmarks [name ...]`: runs the benchmarks, all by default.
 
 a2a         A2A servers side by side: sends, streams, followers
+cancel      from the call of a cancel until the last running node and remote task has ended
 hop         the durable hop beside two hand-written ones
 local       the runtime in one process
 reference   the same beside the reference implementation, installed by version
@@ -18,11 +19,15 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from benchmarks import a2a, hop, peers, reference, remote, state, sync_always, telemetry
+from benchmarks import a2a, cancel, hop, peers, reference, remote, state, sync_always, telemetry
 
 
 def _a2a() -> None:
     asyncio.run(a2a.run())
+
+
+def _cancel() -> None:
+    asyncio.run(cancel.run())
 
 
 def _hop() -> None:
@@ -52,6 +57,7 @@ def _sync_always() -> None:
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "a2a": _a2a,
+    "cancel": _cancel,
     "hop": _hop,
     "local": _local,
     "reference": reference.run,

@@ -27,7 +27,6 @@ from tests.contract.engine.flows import answer, message, single, square, sum_of_
 
 pytestmark = pytest.mark.chaos
 LIMIT = 40.0
-CHUNKS = 3000
 
 
 def log_of(client: object) -> JetStreamLog:
@@ -36,14 +35,15 @@ def log_of(client: object) -> JetStreamLog:
     return log
 
 
+@pytest.mark.parametrize("count", [1500, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_case_13_a_slow_reader_of_many_chunks_misses_none_in_bounded_memory(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(chunks, "_PENDING", 100)
 
     async def talk(msg: Message, ctx: Context) -> Message:
-        for number in range(CHUNKS):
-            await ctx.emit_chunk(parent=msg, text=str(number), done=number == CHUNKS - 1)
+        for number in range(count):
+            await ctx.emit_chunk(parent=msg, text=str(number), done=number == count - 1)
         return answer(msg, "said")
 
     flow = single(talk)
@@ -53,7 +53,7 @@ async def test_case_13_a_slow_reader_of_many_chunks_misses_none_in_bounded_memor
             seen.append(item)
             if len(seen) in (5, 500):
                 await asyncio.sleep(0.5)
-    assert [c.text for c in seen if isinstance(c, StreamChunk)] == [str(n) for n in range(CHUNKS)]
+    assert [c.text for c in seen if isinstance(c, StreamChunk)] == [str(n) for n in range(count)]
     assert seen[-1].payload == "said"
 
 

@@ -68,7 +68,8 @@ async def test_case_07_an_old_duplicate_after_a_restart_changes_nothing(
         await sound(client, msg.trace_id)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.slow  # its short form is in tests/integration/nats/test_cluster.py
+@pytest.mark.timeout(180)
 async def test_case_08_of_three_servers_the_leader_and_then_a_follower_are_lost(
     scene: Scene,
 ) -> None:
