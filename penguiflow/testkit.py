@@ -200,23 +200,26 @@ async def assert_preserves_message_envelope(
     func = node.func if isinstance(node, Node) else node
     called = getattr(func, "__call__", None)  # noqa: B004 - asks how it is declared
     if not (inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(called)):
-        msg = "a node function is declared with async def"
+        msg = "assert_preserves_message_envelope expects an async node"
         raise TypeError(msg)
     given = message if message is not None else Message(payload={}, headers=Headers(tenant="test"))
     headers, trace_id = given.headers.model_copy(), given.trace_id
     context = ctx if ctx is not None else Context(Endpoint("testkit"))
     taken = await func(given, context)
-    problem = None
+    name = node.name if isinstance(node, Node) else getattr(func, "__name__", type(func).__name__)
     if not isinstance(taken, Message):
-        problem = f"the node gave {type(taken).__name__}, not a Message"
-    elif taken.headers != headers:
-        problem = f"the node changed the headers from {headers!r} to {taken.headers!r}"
-    elif taken.trace_id != trace_id:
-        problem = f"the node changed the trace id from {trace_id!r} to {taken.trace_id!r}"
-    if problem is not None:
+        problem = f"Node '{name}' must return a Message but produced {type(taken).__name__}"
+        raise AssertionError(problem)  # noqa: TRY004 - the contract of an assertion
+    before: dict[str, Any] = {"headers": headers, "trace_id": trace_id}
+    after: dict[str, Any] = {"headers": taken.headers, "trace_id": taken.trace_id}
+    changed = [key for key, value in before.items() if after[key] != value]
+    if changed:
+        how = "; ".join(f"{key} was {before[key]!r}, is {after[key]!r}" for key in changed)
+        problem = (
+            f"Node '{name}' altered Message {', '.join(changed)}; preserve the envelope ({how})"
+        )
         raise AssertionError(problem)
-    kept: Message = taken
-    return kept
+    return taken
 
 
 __all__ = [
