@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from a2a.types.a2a_pb2 import Message as A2AMessage
@@ -31,6 +32,12 @@ async def act(message: Message, ctx: Any) -> Any:
         case "sleep":
             await asyncio.sleep(float(rest or 60))
             return "slept"
+        case "mark":
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                Path(rest).write_text("cancelled")
+                raise
         case "fail":
             msg = "secret text"
             raise ValueError(msg)
