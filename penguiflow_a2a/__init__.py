@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         create_a2a_http_router,
         install_a2a_http,
     )
+    from penguiflow_a2a.cards import card_of
     from penguiflow_a2a.config import A2AConfig, PayloadMode
     from penguiflow_a2a.identity import (
         Credentials,
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from penguiflow_a2a.outbound import OutboundPolicy, OutboundRefused
     from penguiflow_a2a.outbox import PushOutbox
     from penguiflow_a2a.service import A2AService
+    from penguiflow_a2a.spec import A2ASpec
 
 _HOMES = {
     "A2AConfig": "config",
     "A2AService": "service",
+    "A2ASpec": "spec",
     "Credentials": "identity",
     "OutboundPolicy": "outbound",
     "OutboundRefused": "outbound",
@@ -43,6 +46,7 @@ _HOMES = {
     "PushOutbox": "outbox",
     "add_a2a_grpc_service": "bindings.grpc",
     "bearer_tokens": "identity",
+    "card_of": "cards",
     "client_certificates": "identity",
     "create_a2a_http_app": "bindings.http",
     "create_a2a_http_router": "bindings.http",
@@ -88,6 +92,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "A2AConfig",
     "A2AService",
+    "A2ASpec",
     "Credentials",
     "MissingExtra",
     "OutboundPolicy",
@@ -97,6 +102,7 @@ __all__ = [
     "PushOutbox",
     "add_a2a_grpc_service",
     "bearer_tokens",
+    "card_of",
     "client_certificates",
     "create_a2a_http_app",
     "create_a2a_http_router",

@@ -19,7 +19,7 @@ from tests.integration.a2a.wire import JsonRpc, collect, text
 ROOT = Path(__file__).resolve().parents[3]
 DEADLINE = "urn:penguiflow:a2a:deadline"
 OVER = (pb.TASK_STATE_COMPLETED, pb.TASK_STATE_FAILED, pb.TASK_STATE_CANCELED)
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 
 class Replica:
