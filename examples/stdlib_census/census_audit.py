@@ -15,6 +15,7 @@ from census_models import ModuleMetrics, SourceFile
 
 from penguiflow.durable.arrivals import arrivals_of
 from penguiflow.durable.audit import Fault, audit_trace
+from penguiflow.durable.claims import Claims
 from penguiflow.durable.codec import ValueCodec
 from penguiflow.durable.envelope import Envelope
 from penguiflow.durable.ledger import Books
@@ -62,19 +63,24 @@ class CensusAudit:
         )
 
 
-def audit_census(
-    traces: Iterable[tuple[str, Sequence[Stored]]], codec: ValueCodec, *, now: float
+async def audit_census(
+    traces: Iterable[tuple[str, Sequence[Stored]]],
+    codec: ValueCodec,
+    claims: Claims,
+    *,
+    now: float,
 ) -> CensusAudit:
     """The audit of all traces: the token of each, and its entries.
 
     Args:
         traces: What is on the server.
         codec: Reads the values.
+        claims: Fetches those that lie in objects.
         now: The time by the server's clock.
     """
     audit = CensusAudit()
     for trace, stored in traces:
-        _Trace(trace, stored, codec, audit, now).audit()
+        await _Trace(trace, stored, codec, claims, audit=audit, now=now).audit()
     return audit
 
 
@@ -86,27 +92,30 @@ class _Trace:
         trace: str,
         stored: Sequence[Stored],
         codec: ValueCodec,
+        claims: Claims,
+        *,
         audit: CensusAudit,
         now: float,
     ) -> None:
         self._token = trace
         self._stored = stored
         self._codec = codec
+        self._claims = claims
         self._audit = audit
         self._now = now
         self._books = Books.of(trace, stored)
 
-    def audit(self) -> None:
+    async def audit(self) -> None:
         """Add this trace to the audit."""
         self._generic()
         files = {a.input: a for a in arrivals_of(self._books.entries) if a.node == "parse"}
         records = {r.input: (r, s) for r, s in self._records("parse")}
-        counted = Counter(
-            path for record, _ in self._records("package") for path in self._paths(record)
-        )
+        counted: Counter[str] = Counter()
+        for record, _ in self._records("package"):
+            counted.update(await self._paths(record))
         for identity, arrival in files.items():
             self._audit.sent += 1
-            file = SourceFile.model_validate(self._payload(arrival.entry.envelope))
+            file = SourceFile.model_validate(await self._payload(arrival.entry.envelope))
             self._audit.labels["parse", identity] = file.path
             found = records.get(identity)
             times = counted.pop(file.path, 0) if found is not None else 0
@@ -140,12 +149,13 @@ class _Trace:
             and e.envelope.outputs
         ]
 
-    def _paths(self, record: Envelope) -> list[str]:
-        return [ModuleMetrics.model_validate(item).path for item in self._payload(record)]
+    async def _paths(self, record: Envelope) -> list[str]:
+        return [ModuleMetrics.model_validate(item).path for item in await self._payload(record)]
 
-    def _payload(self, envelope: Envelope | None) -> Any:
+    async def _payload(self, envelope: Envelope | None) -> Any:
         assert envelope is not None  # noqa: S101 - what could not be read is no arrival
-        value = self._codec.unpack_output(envelope.outputs[0])
+        # The figures of a large package lie in an object; the record has a claim check.
+        value = self._codec.unpack_output(await self._claims.output(envelope.outputs[0]))
         return value.payload if isinstance(value, Message) else value
 
     def _timed(self, file: FileTime) -> None:

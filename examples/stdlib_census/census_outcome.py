@@ -12,6 +12,7 @@ from census_collecting import Collected
 from census_progress import Progress
 from census_report import write_report
 
+from penguiflow.durable.claims import Claims
 from penguiflow.durable.client import DurableClient
 from penguiflow.durable.ledger import Books
 from penguiflow.durable.log import Stored
@@ -37,7 +38,9 @@ async def conclude(
     await progress.look()
     assert isinstance(client.log, JetStreamLog)  # noqa: S101 - the runtime of penguiflow_nats
     traces = await traces_of(client.log)
-    audit = audit_census(traces.items(), client.codec, now=client.log.server_time())
+    audit = await audit_census(
+        traces.items(), client.codec, Claims(client.log), now=client.log.server_time()
+    )
     print(f"{progress.files_figure()} | {progress.nodes_figure()}")
     waterfall = _waterfall(audit, traces)
     fragment = waterfall_fragment(waterfall, labels=audit.labels) if waterfall else ""
