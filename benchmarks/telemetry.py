@@ -229,7 +229,7 @@ def run(count: int = 6_000, rounds: int = 7, forms: Sequence[str] = FORMS) -> No
 def _row(form: str, got: dict[str, list[Sample]]) -> str:
     rate = statistics.median(s.rate for s in got[form])
     cpu = statistics.median(s.client_us for s in got[form])
-    if form not in BESIDE:
+    if BESIDE.get(form) not in got:
         return f"| {form} | | | | | | {rate:,.0f} | {cpu:.0f} |"
     beside = BESIDE[form]
     pairs = list(zip(got[form], got[beside], strict=True))
