@@ -2,6 +2,7 @@
 
 a2a         A2A servers side by side: sends, streams, followers
 cancel      from the call of a cancel until the last running node and remote task has ended
+fairness    one tenant's single messages beside another one's backlog of 100,000
 hop         the durable hop beside two hand-written ones
 local       the runtime in one process
 reference   the same beside the reference implementation, installed by version
@@ -19,7 +20,18 @@ import runpy
 import sys
 from collections.abc import Callable
 
-from benchmarks import a2a, cancel, hop, peers, reference, remote, state, sync_always, telemetry
+from benchmarks import (
+    a2a,
+    cancel,
+    fairness,
+    hop,
+    peers,
+    reference,
+    remote,
+    state,
+    sync_always,
+    telemetry,
+)
 
 
 def _a2a() -> None:
@@ -28,6 +40,10 @@ def _a2a() -> None:
 
 def _cancel() -> None:
     asyncio.run(cancel.run())
+
+
+def _fairness() -> None:
+    asyncio.run(fairness.run())
 
 
 def _hop() -> None:
@@ -58,6 +74,7 @@ def _sync_always() -> None:
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "a2a": _a2a,
     "cancel": _cancel,
+    "fairness": _fairness,
     "hop": _hop,
     "local": _local,
     "reference": reference.run,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from penguiflow_nats.errors import NatsError
+from penguiflow_nats.errors import ApiError, NatsError
 from penguiflow_nats.kv_bucket import ttl_header
 from penguiflow_nats.object_errors import ObjectTooLarge
 from penguiflow_nats.object_info import (
@@ -136,10 +136,23 @@ class Upload:
 
             receipt = await persist(store)
             if receipt.duplicate and receipt.seq < self._last:
-                await jetstream.delete_message(self._objects.stream, receipt.seq)
+                await self._remove(receipt.seq)
                 headers[_ID] += ".again"
                 receipt = await persist(store)
             self._last = receipt.seq
+
+    async def _remove(self, sequence: int) -> None:
+        """Remove a chunk, however often it takes to hear that it is gone."""
+        jetstream, stream = self._objects.jetstream, self._objects.stream
+
+        async def remove() -> None:
+            try:
+                await jetstream.delete_message(stream, sequence)
+            except ApiError as error:
+                if "not found" not in error.description and "no message" not in error.description:
+                    raise
+
+        await self._objects.persist(remove)
 
 
 __all__ = ["Upload"]

@@ -136,7 +136,7 @@ async def test_a_result_beyond_the_limit_fails_its_node_at_once(house: House) ->
         await client.round_trip(message(1), timeout=10)
     (letter,) = await (await house.letters(flow)).letters()
     assert letter.reason == "too_large"
-    assert runs == [0]
+    assert set(runs) == {0}  # more often only where a delivery was lost
 
 
 async def test_an_error_with_large_details_is_not_lost(house: House) -> None:
@@ -153,10 +153,9 @@ async def test_an_error_with_large_details_is_not_lost(house: House) -> None:
 async def test_an_input_whose_object_is_gone_is_a_dead_letter(house: House) -> None:
     flow = single(double)
     client = await house.client(flow)
-    trace_id = await client.emit(message("x" * LARGE))
-    worker = await house.worker(flow, start=False)
+    worker = await house.worker(flow)
     worker.log.objects = Gone(worker.log.objects)
-    await worker.start()
+    trace_id = await client.emit(message("x" * LARGE))
     with pytest.raises(FlowError, match="gone or damaged"):
         await client.fetch(trace_id=trace_id, timeout=20)
     (letter,) = await (await house.letters(flow)).letters()
@@ -174,10 +173,9 @@ async def test_a_join_of_values_that_are_gone_ends_with_a_reason(house: House) -
     flow = create(first.to(join), join.to(last), name="joins")
     client = await house.client(flow)
     await house.worker(flow, nodes=["spread", "total"])
-    trace_id = await client.emit(message(0))
-    joins = await house.worker(flow, nodes=["join"], start=False)
+    joins = await house.worker(flow, nodes=["join"])
     joins.log.objects = Gone(joins.log.objects)
-    await joins.start()
+    trace_id = await client.emit(message(0))
     with pytest.raises(FlowError, match="gone or damaged"):
         await client.fetch(trace_id=trace_id, timeout=20)
     assert await client.status(trace_id) is TraceStatus.FAILED
