@@ -10,7 +10,6 @@ from a2a.extensions.common import HTTP_EXTENSION_HEADER, get_requested_extension
 from a2a.server.context import ServerCallContext
 from a2a.server.request_handlers.response_helpers import build_error_response
 from a2a.server.routes.common import ServerCallContextBuilder
-from a2a.server.routes.jsonrpc_routes import create_jsonrpc_routes
 from a2a.server.routes.rest_routes import create_rest_routes
 from a2a.utils.constants import PROTOCOL_VERSION_1_0, VERSION_HEADER
 from a2a.utils.error_handlers import build_rest_error_payload
@@ -20,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 
+from penguiflow_a2a.bindings.dispatch import JsonRpc, Rest
 from penguiflow_a2a.bindings.gate import Gate, NotAuthenticated, TooLarge, check_content_type
 from penguiflow_a2a.caller import BINDING, HEADERS, PATH_TENANT, PRINCIPAL, VERSION
 from penguiflow_a2a.card_route import card_route
@@ -60,15 +60,21 @@ def create_a2a_http_app(service: A2AService) -> Starlette:
 
 def _routes(service: A2AService) -> list[BaseRoute]:
     gate, tenants = Gate(service), service.config.allow_tenant_prefix
-    jsonrpc = create_jsonrpc_routes(service, "/", _Contexts(_JSONRPC))
+    rpc, streams = JsonRpc(service, _Contexts(_JSONRPC)), Rest(service, _Contexts(_REST))
+    jsonrpc = [Route("/", rpc.handle_requests, methods=["POST"])]
     rest = create_rest_routes(service, _Contexts(_REST))
+    own = {
+        "/message:stream": streams.on_message_send_stream,
+        "/tasks/{id}:subscribe": streams.on_subscribe_to_task,
+    }
     plain: list[BaseRoute] = [card_route(service.agent_card, service.config.card_max_age)]
     below: list[BaseRoute] = []
     for binding, routes in ((_REST, rest), (_JSONRPC, jsonrpc)):
         for route in routes:
             if not isinstance(route, Route):
                 continue  # the SDK's own mount of tenants; ours follows
-            endpoint, methods = _gated(route.endpoint, gate, binding), list(route.methods or ())
+            answering = own.get(route.path, route.endpoint)
+            endpoint, methods = _gated(answering, gate, binding), list(route.methods or ())
             plain.append(Route(route.path, endpoint, methods=methods))
             path = "/{tenant}" + route.path.rstrip("/")
             below.append(Route(path, endpoint, methods=methods))

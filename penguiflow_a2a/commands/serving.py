@@ -13,6 +13,9 @@ import uvicorn
 from penguiflow_a2a.bindings.http import create_a2a_http_app
 from penguiflow_a2a.service import A2AService
 
+_LARGEST = 64 * 1024 * 1024
+"""Bytes of a gRPC message that are read at all; `A2AConfig.max_body` comes on top."""
+
 
 class _Server(uvicorn.Server):
     """Leaves signals to the command."""
@@ -34,7 +37,7 @@ class Listening:
         if grpc_port is not None:
             from grpc import aio
 
-            self._grpc = aio.server()
+            self._grpc = aio.server(options=[("grpc.max_receive_message_length", _LARGEST)])
             bound = self._grpc.add_insecure_port(f"{host}:{grpc_port}")
             self.grpc_target = f"{_shown(host)}:{bound}"
 
