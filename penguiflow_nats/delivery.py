@@ -41,7 +41,7 @@ class JetStreamDelivery:
         # Not confirmed: it changes nothing that counts. What the input led to is in the log before,
         # and a redelivery finds it there (decision 4).
         try:
-            self._message.ack_nowait()
+            self._message.connection.publish(self._message.reply, b"+ACK")
         except NatsError:
             return
 

@@ -55,6 +55,8 @@ from penguiflow_nats.topology_plan import wanted_by_clients
 
 T = TypeVar("T")
 
+_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 _GIVE_UP = 60.0
 """Seconds for which an append whose outcome is unknown is repeated."""
 _MARKER_TTL = "86400"
@@ -202,13 +204,15 @@ class JetStreamLog:
         absent: Key | None,
         headers: Mapping[str, str] | None,
     ) -> dict[str, str] | None:
+        if after is not None and not headers and not key.kind.is_marker:  # most writes
+            return {_SEQUENCE: str(after.sequence), _SUBJECT: self.names.subject(after.key)}
         sent = dict(headers) if headers else {}
         if after is not None:
-            sent["Nats-Expected-Last-Subject-Sequence"] = str(after.sequence)
-            sent["Nats-Expected-Last-Subject-Sequence-Subject"] = self.names.subject(after.key)
+            sent[_SEQUENCE] = str(after.sequence)
+            sent[_SUBJECT] = self.names.subject(after.key)
         elif absent is not None:
-            sent["Nats-Expected-Last-Subject-Sequence"] = "0"
-            sent["Nats-Expected-Last-Subject-Sequence-Subject"] = self.names.subject(absent)
+            sent[_SEQUENCE] = "0"
+            sent[_SUBJECT] = self.names.subject(absent)
         if key.kind.is_marker:
             sent["Nats-TTL"] = _MARKER_TTL
         return sent or None

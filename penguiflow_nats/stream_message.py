@@ -101,10 +101,6 @@ class StreamMessage(Incoming, eq=False):
         """
         return self.connection.request(self.reply, b"+ACK", timeout=timeout)
 
-    def ack_nowait(self) -> None:
-        """Settle it for good, unconfirmed. If that is lost, a redelivery comes."""
-        self._tell(b"+ACK")
-
     def nak(self, delay: float = 0.0) -> None:
         """Ask for a redelivery after `delay` seconds. If it is lost, the lease has to run out."""
         if delay > 0:

@@ -54,6 +54,8 @@ from penguiflow.invocation import Invocation
 from penguiflow.telemetry.instrument import Append, Bury, FlowInstrument
 from penguiflow.types import Message
 
+_FITS = 1024
+"""Bytes that no log is asked about."""
 _STREAM_WINDOW = 64
 """Chunks of one run that are on their way at once."""
 SPILL = 256
@@ -217,7 +219,7 @@ class Commit:
         if self._probe is not None:
             append, envelope = self._probe.sending(delivery.span, envelope, append)
         key, data = delivery.record_key, encode(envelope)
-        if len(data) > self._log.inline_bytes:
+        if len(data) > _FITS and len(data) > self._log.inline_bytes:
             envelope, data = await self._claims.fit(key.trace, envelope)
         after = delivery.log_delivery.stored.position
         try:
