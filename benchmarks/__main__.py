@@ -1,9 +1,10 @@
 """`python -m benchmarks [name ...]`: runs the benchmarks, all by default.
 
 a2a         A2A servers side by side: sends, streams, followers
+backlog     throughput, memory and restart with 1,000 to 1,000,000 inputs waiting
 cancel      from the call of a cancel until the last running node and remote task has ended
 fairness    one tenant's single messages beside another one's backlog of 100,000
-hop         the durable hop beside two hand-written ones
+hop         the durable hop beside three hand-written ones
 local       the runtime in one process
 reference   the same beside the reference implementation, installed by version
 peers       stages of durable work beside FastStream, taskiq-nats and walnats
@@ -22,6 +23,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     a2a,
+    backlog,
     cancel,
     fairness,
     hop,
@@ -36,6 +38,10 @@ from benchmarks import (
 
 def _a2a() -> None:
     asyncio.run(a2a.run())
+
+
+def _backlog() -> None:
+    asyncio.run(backlog.run())
 
 
 def _cancel() -> None:
@@ -73,6 +79,7 @@ def _sync_always() -> None:
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "a2a": _a2a,
+    "backlog": _backlog,
     "cancel": _cancel,
     "fairness": _fairness,
     "hop": _hop,
