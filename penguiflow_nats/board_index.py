@@ -13,6 +13,7 @@ import msgspec
 
 from penguiflow.durable.tokens import token
 from penguiflow.durable.wire_errors import WireError
+from penguiflow_nats import error_codes
 from penguiflow_nats.board_names import BoardNames, IndexEntry, read_entry, write_entry
 from penguiflow_nats.errors import ApiError, NatsError
 from penguiflow_nats.incoming import Reply
@@ -60,6 +61,7 @@ class BoardIndex:
             self._jetstream.connection,
             lambda: self._jetstream.append(subject, data),
             limit=self._limit,
+            also=(error_codes.MAXIMUM_REACHED,),
         )
 
     def tell(

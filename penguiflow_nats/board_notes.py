@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from penguiflow.durable.tokens import token
+from penguiflow_nats import error_codes
 from penguiflow_nats.board_names import BoardNames
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.persist import persist
@@ -23,6 +24,7 @@ class BoardNotes:
             self._jetstream.connection,
             lambda: self._jetstream.append(subject, value),
             limit=self._limit,
+            also=(error_codes.MAXIMUM_REACHED,),
         )
 
     async def of(self, task_id: str) -> dict[str, bytes]:

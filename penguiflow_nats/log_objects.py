@@ -19,7 +19,7 @@ from penguiflow_nats.errors import (
     OutcomeUnknown,
 )
 from penguiflow_nats.kv_bucket import BucketLimits
-from penguiflow_nats.object_errors import ObjectCorrupt
+from penguiflow_nats.object_errors import BucketFull, ObjectCorrupt
 from penguiflow_nats.objects import ObjectStore
 from penguiflow_nats.streams import DAY, Storage
 
@@ -33,7 +33,6 @@ _MISSING = (
 )
 _UPLOADS: Final = 4
 """Objects that are put at once; each holds up to 4 MiB on its way."""
-_NO_ROOM = (error_codes.MAXIMUM_REACHED, error_codes.INSUFFICIENT_RESOURCES)
 
 
 class JetStreamObjects:
@@ -83,7 +82,6 @@ class JetStreamObjects:
                     limits,
                     description="PenguiFlow: large values of one tenant",
                 )
-                self._store.final = _NO_ROOM  # who submits has a patience of its own
             return self._store
 
     async def put(self, name: str, data: bytes) -> None:
@@ -128,7 +126,6 @@ class JetStreamObjects:
                 if error.err_code == error_codes.STREAM_NOT_FOUND:
                     return None
                 raise
-            store.final = _NO_ROOM
             self._store = store
         return self._store
 
@@ -138,7 +135,7 @@ async def _translated(action: Callable[[], Awaitable[T]]) -> T:
     try:
         return await action()
     except ApiError as error:
-        if error.err_code in _NO_ROOM:
+        if isinstance(error, BucketFull):  # who submits has a patience of its own
             msg = f"no room for large values: {error}; submit later, or give them more room"
             raise LogFull(msg) from error
         raise LogError(str(error)) from error

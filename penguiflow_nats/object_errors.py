@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from penguiflow_nats.errors import NatsError
+from penguiflow_nats.errors import ApiError, NatsError
+
+
+class BucketFull(ApiError):
+    """There is no room for an object. Nothing of it is kept.
+
+    Attributes:
+        bucket: Name of the bucket.
+    """
+
+    def __init__(self, bucket: str, refusal: ApiError) -> None:
+        super().__init__(
+            refusal.code,
+            refusal.err_code,
+            f"no room in object bucket {bucket!r}: {refusal.description}; delete what nobody "
+            f"needs, or raise max_bytes of stream OBJ_{bucket}",
+        )
+        self.bucket = bucket
 
 
 class ObjectCorrupt(NatsError):
@@ -29,4 +46,4 @@ class ObjectTooLarge(NatsError, ValueError):
         self.limit = limit
 
 
-__all__ = ["ObjectCorrupt", "ObjectTooLarge"]
+__all__ = ["BucketFull", "ObjectCorrupt", "ObjectTooLarge"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Container
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -18,8 +18,9 @@ from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError
 from penguiflow_nats.incoming import Reply
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
+from penguiflow_nats.kv import NO_ROOM
 from penguiflow_nats.kv_bucket import BucketLimits, ttl_header
-from penguiflow_nats.object_errors import ObjectCorrupt
+from penguiflow_nats.object_errors import BucketFull, ObjectCorrupt
 from penguiflow_nats.object_info import (
     ObjectInfo,
     chunk_subject,
@@ -44,7 +45,8 @@ _LAG_TRIES, _LAG_PAUSE = 100, 0.02
 
 
 class ObjectStore:
-    """One bucket. Waits and raises as `KeyValue` does."""
+    """One bucket. Waits and raises as `KeyValue` does, but never for room: an object is too large
+    to be held until somebody else's goes. A bucket that is full refuses with `BucketFull`."""
 
     def __init__(self, connection: Connection, bucket: str, *, patience: float = 60.0) -> None:
         """Use a bucket that exists.
@@ -59,8 +61,6 @@ class ObjectStore:
         self.bucket = bucket
         self.stream = f"OBJ_{bucket}"
         self.patience = patience
-        self.final: Container[int] = ()
-        """Codes of refusals that are not waited for, for instance of a full bucket."""
         self.jetstream = JetStream(connection)
 
     @classmethod
@@ -99,6 +99,7 @@ class ObjectStore:
 
         Raises:
             ObjectTooLarge: The source has more bytes.
+            BucketFull: There is no room for it; nothing of it is kept.
             NatsError: The server refuses or is away for too long; nothing of it is kept.
         """
         upload = Upload(self, ttl=ttl, max_bytes=max_bytes)
@@ -205,7 +206,12 @@ class ObjectStore:
 
     async def persist(self, action: Callable[[], Awaitable[T]]) -> T:
         """What the action gives, repeated while the server is away. It must be safe to repeat."""
-        return await persist(self.connection, action, limit=self.patience, never=self.final)
+        try:
+            return await persist(self.connection, action, limit=self.patience, never=NO_ROOM)
+        except ApiError as error:
+            if error.err_code in NO_ROOM:
+                raise BucketFull(self.bucket, error) from error
+            raise
 
     # Reading
 

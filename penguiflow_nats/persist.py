@@ -18,8 +18,14 @@ _FIRST, _LONGEST = 0.05, 2.0
 
 
 def is_transient(error: NatsError) -> bool:
-    """Whether the same call may be answered otherwise a moment later."""
+    """Whether the same call may be answered otherwise a moment later.
+
+    A full stream is not: it comes with the 503 of a server that is busy, but stays full until
+    somebody makes room. Who waits for that says so, with `also` of `persist`.
+    """
     if isinstance(error, ApiError):
+        if error.err_code == error_codes.MAXIMUM_REACHED:
+            return False
         return error.err_code in _TRANSIENT or error.code == 503
     return isinstance(error, OutcomeUnknown | NoResponders)
 

@@ -113,7 +113,7 @@ def test_two_workers(program: Program) -> None:
     assert "result: order 0: a tent" in out
     assert "worker B is killed after 5 results" in out
     assert "20 results, from 'order 1: a lamp' to 'order 20: a lamp'" in out
-    assert re.search(r"fetch: trace \w{32} was cancelled\n  status: cancelled", out)
+    assert re.search(r"fetch: trace cancelled: \w{32}\n  status: cancelled", out)
     shares = re.findall(r"worker (\w)  (pick|ship) +(\d+)", out)
     assert {label for label, _, _ in shares} == {"A", "B"}
     for node in ("pick", "ship"):

@@ -17,7 +17,7 @@ from penguiflow_nats.errors import ApiError, OutcomeUnknown
 from penguiflow_nats.kv import KeyValue
 from penguiflow_nats.kv_bucket import BucketLimits
 from penguiflow_nats.multi_get import Answer, multi_last
-from penguiflow_nats.object_errors import ObjectCorrupt, ObjectTooLarge
+from penguiflow_nats.object_errors import BucketFull, ObjectCorrupt, ObjectTooLarge
 from penguiflow_nats.object_upload import Upload
 from penguiflow_nats.objects import ObjectStore
 from penguiflow_nats.pipeline import Write
@@ -203,6 +203,22 @@ async def test_upload_that_is_too_large_or_fails_leaves_nothing(objects: ObjectS
     with pytest.raises(ValueError, match="the source broke"):
         await objects.put("o", failing())
     assert not await objects.is_used()
+
+
+async def test_full_object_bucket_refuses_at_once_and_keeps_nothing_of_the_upload(
+    connection: Connection,
+) -> None:
+    """With an hour of patience: a bucket that waited for room would run into the test's limit."""
+    name = f"obj-{uuid4().hex}"
+    limits = BucketLimits(max_bytes=400_000)
+    objects = await ObjectStore.open(connection, name, limits, patience=3600)
+    first = os.urandom(200_000)
+    await objects.put("first", first)
+    with pytest.raises(BucketFull, match=f"no room in object bucket {name!r}.*raise max_bytes"):
+        await objects.put("second", os.urandom(300_000))
+    assert await objects.info("second") is None
+    assert await objects.get("first") == first
+    await objects.put("third", os.urandom(100_000))
 
 
 async def test_damaged_object_is_never_handed_out(objects: ObjectStore) -> None:
