@@ -128,14 +128,19 @@ class BoardIndex:
         high, width = before, _WINDOW
         if high is None:
             high = 1 + await self._last_sequence()
+        nearby = True
         while high > 1:
             low = max(1, high - width)
-            part = await self._between(subject, low, high)
+            # What matches is told here at first: to the server, a filter costs more the more tasks
+            # there are, which pays only where the tasks of an owner lie far apart.
+            part = await self._between(None if nearby else subject, low, high)
+            part = [each for each in part if not nearby or _fits(each.subject, subject)]
+            nearby = nearby and len(part) * 8 > width
             if part:
                 yield part[::-1]
             high, width = low, width * 4
 
-    async def _between(self, subject: str, low: int, high: int) -> list[Indexed]:
+    async def _between(self, subject: str | None, low: int, high: int) -> list[Indexed]:
         found: list[Indexed] = []
         cursor = low
         while True:
@@ -144,6 +149,8 @@ class BoardIndex:
                 if entry.sequence >= high:
                     return found
                 cursor = entry.sequence + 1
+                if subject is None and not _is_index(entry.subject):
+                    continue
                 with contextlib.suppress(WireError):
                     found.append(Indexed(entry.sequence, entry.subject, read_entry(entry.data)))
             if not page.more:
@@ -161,7 +168,7 @@ class BoardIndex:
             if not page.more:
                 return
 
-    async def _page(self, subject: str, start: int) -> Page:
+    async def _page(self, subject: str | None, start: int) -> Page:
         connection = self._jetstream.connection
         return await persist(
             connection,
@@ -201,6 +208,18 @@ class BoardIndex:
             limit=self._limit,
         )
         return counted
+
+
+def _is_index(subject: str) -> bool:
+    return subject.split(".")[-4] == "index"
+
+
+def _fits(subject: str, pattern: str) -> bool:
+    """Whether a subject matches one with wildcards for single tokens."""
+    found, wanted = subject.split("."), pattern.split(".")
+    return len(found) == len(wanted) and all(
+        each in ("*", token) for each, token in zip(wanted, found, strict=True)
+    )
 
 
 __all__ = ["BoardIndex", "Indexed"]

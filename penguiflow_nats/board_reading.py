@@ -14,6 +14,7 @@ import msgspec
 from penguiflow.serving import models
 from penguiflow.serving.board import UnknownOrder
 from penguiflow.serving.models import TaskOrder, TaskSheet
+from penguiflow_nats import call_wire
 from penguiflow_nats.board_orders import live
 from penguiflow_nats.board_site import BoardSite
 from penguiflow_nats.call_questions import reply_of
@@ -21,8 +22,9 @@ from penguiflow_nats.call_subjects import task_token
 from penguiflow_nats.call_wire import TaskRecord, read_request
 from penguiflow_nats.jetstream import timestamp_ns
 from penguiflow_nats.persist import persist
-from penguiflow_nats.reply_feed import Answered, Asked, News, ReplyFeed
+from penguiflow_nats.reply_feed import Answered, Asked, News, ReplyFeed, Started
 from penguiflow_nats.stream_types import StoredMessage
+from penguiflow_nats.task_states import Held
 
 _POLL, _LONGEST_POLL = 0.5, 30.0
 """Seconds of silence after which a follower looks into the stream; the longest in the end."""
@@ -82,13 +84,23 @@ class BoardReader:
         (order, at), held = await asyncio.gather(
             self.order(task_id, owner), self._site.states.read(token)
         )
+        if not pieces:
+            return await self._recorded(order, at, token, held)
         feed = self._feed(token)
         try:
             sequence = 0 if held is None else held.sequence
             heard = await feed.until_now(sequence=sequence)
         finally:
             feed.close()
-        return await self._read_of(order, at, heard, feed, pieces=pieces)
+        return await self._read_of(order, at, heard, feed.record_at)
+
+    async def _recorded(self, order: TaskOrder, at: float, token: str, held: Held | None) -> Read:
+        """A task by its records alone."""
+        records = [] if held is None else [held]
+        if held is not None:
+            records = await self._site.states.history(token, up_to=held.sequence)
+        heard = [_heard(each) for each in records]
+        return await self._read_of(order, at, heard, 0.0 if held is None else held.stored_at)
 
     def _feed(self, token: str) -> ReplyFeed:
         site = self._site
@@ -99,18 +111,13 @@ class BoardReader:
         order: TaskOrder,
         at: float,
         heard: list[News],
-        feed: ReplyFeed,
-        *,
-        pieces: bool = True,
+        end_at: float,
     ) -> Read:
         due = self.due(order, at, heard)
-        news = await self.told(heard, feed)
-        kept = live(news)
-        if not pieces:
-            kept = tuple(each for each in kept if not isinstance(each, models.Piece))
-        return Read(TaskSheet(order=order, at=at, news=kept), due)
+        news = await self.told(heard, end_at)
+        return Read(TaskSheet(order=order, at=at, news=live(news)), due)
 
-    async def told(self, heard: list[News], feed: ReplyFeed) -> list[models.News]:
+    async def told(self, heard: list[News], end_at: float) -> list[models.News]:
         """News, with what lay elsewhere."""
         whole: list[News] = []
         for each in heard:
@@ -120,7 +127,7 @@ class BoardReader:
                 whole.append(each._replace(record=await self._site.claims.record(each.record)))
             else:
                 whole.append(each)
-        return self._site.orders.news(whole, feed.record_at)
+        return self._site.orders.news(whole, end_at)
 
     def due(self, order: TaskOrder, at: float, heard: list[News]) -> float:
         """When a task has to be over, or answered; 0 for never."""
@@ -152,10 +159,25 @@ class BoardReader:
                 known, at = await self.order(task_id, owner)
                 held = await self._site.states.read(task_token(task_id))
                 heard = await feed.until_now(sequence=0 if held is None else held.sequence)
-                read = await self._read_of(known, at, heard, feed)
+                read = await self._read_of(known, at, heard, feed.record_at)
             yield BoardFollowing(self, self._site, feed, read, self._expire)
         finally:
             feed.close()
+
+
+def _heard(held: Held) -> News:
+    """A record as a follower hears it."""
+    record = held.record
+    match record.kind:
+        case call_wire.START:
+            void = record.epoch > 1 and record.state != call_wire.CONTINUED
+            return Started(record.epoch, void, held.stored_at)
+        case call_wire.ASK:
+            return Asked(record, held.stored_at)
+        case call_wire.ANSWER:
+            return Answered(record, held.stored_at)
+        case _:
+            return record
 
 
 class BoardFollowing:
@@ -188,7 +210,7 @@ class BoardFollowing:
                 continue
             silence = 0.0
             self._move_due(heard)
-            for news in await self._reader.told([heard], self._feed):
+            for news in await self._reader.told([heard], self._feed.record_at):
                 yield news
             if isinstance(heard, TaskRecord):
                 return
