@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -317,10 +316,12 @@ async def test_subscribers_see_the_task_and_then_the_same_events(
     wire = served.wire(binding)
     asked = (await wire.call("SendMessage", text("ask"))).task
     request = pb.SubscribeToTaskRequest(id=asked.id)
-    followers = [asyncio.create_task(collect(wire, "SubscribeToTask", request)) for _ in range(2)]
-    await asyncio.sleep(0.5)
+    streams = [wire.stream("SubscribeToTask", request) for _ in range(2)]
+    seen = [[await anext(each)] for each in streams]
     await wire.call("SendMessage", text("chunks 3", task_id=asked.id))
-    first, second = [await each for each in followers]
+    for events, stream in zip(seen, streams, strict=True):
+        events += [event async for event in stream]
+    first, second = seen
     assert first[0].task.status.state == pb.TASK_STATE_INPUT_REQUIRED
     assert [str(each) for each in first] == [str(each) for each in second]
     texts = [
