@@ -10,6 +10,7 @@ from penguiflow.durable.redrive import Redriver
 from penguiflow.durable.topology import Topology, flow_token
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
+from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.letter_box import LetterBox
 from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.runtime import Server, connected
@@ -23,6 +24,7 @@ async def redriver(
     tenant: str = "default",
     registry: ModelRegistry | None = None,
     by: str = "redrive",
+    telemetry: Instrument | None = None,
 ) -> AsyncIterator[Redriver]:
     """Plans and makes redrives of the flow's dead letters; `letters` of it lists and removes them.
 
@@ -32,6 +34,7 @@ async def redriver(
         tenant: Whose dead letters.
         registry: The models of nodes that validate.
         by: Who redrives; written down with each redrive.
+        telemetry: Observes what is submitted; by default what the flow was given.
 
     Raises:
         FlowNotDurable: the flow cannot be spread over workers.
@@ -42,7 +45,8 @@ async def redriver(
         log = JetStreamLog(connection, tenant=tenant, flow=name)
         codec = ValueCodec(TypeMap.of_flow(flow.graph, registry))
         box = LetterBox(connection, tenant=tenant)
-        yield Redriver(log, box, Topology(flow.graph), codec, by=by)
+        told = telemetry or flow.telemetry
+        yield Redriver(log, box, Topology(flow.graph), codec, by=by, telemetry=told)
 
 
 __all__ = ["redriver"]

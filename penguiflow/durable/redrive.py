@@ -46,10 +46,12 @@ from penguiflow.durable.redrive_plan import (
     input_of,
     joins_after,
     plan_trace,
+    traceparent_in,
 )
 from penguiflow.durable.stuck import StuckJoins
 from penguiflow.durable.tokens import trace_token
 from penguiflow.durable.topology import Topology, end_key, everything, lost_key
+from penguiflow.telemetry.instrument import Append, FlowPlace, Instrument
 
 
 class Redriven(StrEnum):
@@ -93,6 +95,8 @@ class Redriver:
         letters: The tenant's dead letters.
         topology: The flow as it is now.
         codec: The flow's.
+        by: Who redrives; written down with each redrive.
+        telemetry: Observes what is submitted.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Redriver:
         *,
         by: str = "redrive",
         clock: Clock = SYSTEM_CLOCK,
+        telemetry: Instrument | None = None,
     ) -> None:
         self._log = log
         self.letters: RedriveJournal = letters
@@ -113,6 +118,10 @@ class Redriver:
         self._stuck = StuckJoins(log, topology, codec, self._claims, worker=by)
         self._by = by
         self._clock = clock
+        place = FlowPlace(
+            flow=log.flow, instance=by, tenant=log.tenant, system=log.system, now=log.server_time
+        )
+        self._probe = None if telemetry is None else telemetry.flow(place)
 
     async def plan(self, selection: Selection, wish: Wish | None = None) -> list[RedrivePlan]:
         """What would be done; changes nothing.
@@ -195,7 +204,7 @@ class Redriver:
                     await self._end_old(buried)
                 if not await self.letters.claim(self._log.flow, plan.unit):
                     return Redriven.TAKEN
-            begun = await self._submit(plan.unit)
+            begun = await self._submit(plan.unit, plan.letters)
             outcome = Redriven.COMPLETED if plan.resumed else Redriven.SUBMITTED
             outcome = outcome if begun else Redriven.CANCELLED
         for buried in plan.letters:
@@ -229,22 +238,29 @@ class Redriver:
         if self._stuck.any:
             await self._stuck.branch_lost(Stored(key, sequence, 0.0, data), record)
 
-    async def _submit(self, unit: Unit) -> bool:
+    async def _submit(self, unit: Unit, letters: Sequence[Buried]) -> bool:
         """Steps 3 to 5; False when the new trace was cancelled."""
         trace = trace_token(unit.new_trace)
         envelope = await self._adopted(trace, decode(unit.entry), copy=not unit.started)
         key = Key(Kind.INGRESS, trace, input=envelope.input)
         counts = unit.started
-        if not counts:
+        if counts:
+            stored = await self._log.get(key)
+            envelope = envelope if stored is None else _following(stored, envelope)
+        else:
+            append: Append = self._log.append
+            if self._probe is not None:
+                dead = [text for each in letters if (text := traceparent_in(each)) is not None]
+                append, envelope = self._probe.emitting(envelope, append, redrives=dead)
             try:
-                sequence = await self._log.append(key, encode(envelope), absent=end_key(trace))
+                sequence = await append(key, encode(envelope), absent=end_key(trace))
             except TraceEnded:
                 return False
             except AlreadyCommitted:
                 stored = await self._log.get(key)
                 if stored is None:  # another one completed it, and it is over
                     return True
-                sequence = stored.sequence
+                sequence, envelope = stored.sequence, _following(stored, envelope)
             counts = await self.letters.start(self._log.flow, unit, sequence)
             if counts != sequence:
                 await self._withdraw(key, sequence)
@@ -280,6 +296,14 @@ class Redriver:
                 continue
             except InputGone:  # it ran to its end, or was cancelled
                 return
+
+
+def _following(stored: Stored, envelope: Envelope) -> Envelope:
+    """The envelope with the trace context of the submission that is in the log."""
+    there = decode(stored.data)
+    return msgspec.structs.replace(
+        envelope, traceparent=there.traceparent, tracestate=there.tracestate
+    )
 
 
 __all__ = ["Redrive", "Redriven", "Redriver", "TraceInUse"]

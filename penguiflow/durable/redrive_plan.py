@@ -290,6 +290,12 @@ def readdressed(output: Output, node: str, trace: str) -> Output:
     )
 
 
+def traceparent_in(buried: Buried) -> str | None:
+    """The W3C trace context of a letter's input; None when it has none, or cannot be read."""
+    envelope, _ = _read(buried)
+    return None if envelope is None else envelope.traceparent
+
+
 def input_of(buried: Buried, topology: Topology) -> tuple[Envelope, Input, Key] | None:
     """What a letter was for, with the key of its record; None when nobody can say."""
     letter = buried.letter
@@ -303,4 +309,12 @@ def input_of(buried: Buried, topology: Topology) -> tuple[Envelope, Input, Key] 
     return envelope, found, key
 
 
-__all__ = ["RedrivePlan", "Wish", "input_of", "joins_after", "plan_trace", "readdressed"]
+__all__ = [
+    "RedrivePlan",
+    "Wish",
+    "input_of",
+    "joins_after",
+    "plan_trace",
+    "readdressed",
+    "traceparent_in",
+]

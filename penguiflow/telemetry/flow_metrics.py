@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,7 +41,9 @@ class FlowMetrics:
     def emitted(self, trace_id: str | None) -> Any:
         return None
 
-    def emitting(self, envelope: Envelope, append: Append) -> tuple[Append, Envelope]:
+    def emitting(
+        self, envelope: Envelope, append: Append, *, redrives: Sequence[str] = ()
+    ) -> tuple[Append, Envelope]:
         return self._timed((*self._base, (c.OPERATION, "emit")), append), envelope
 
     def sending(self, span: Any, envelope: Envelope, append: Append) -> tuple[Append, Envelope]:

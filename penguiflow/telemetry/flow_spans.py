@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -49,28 +49,39 @@ class FlowSpans:
 
     # In
 
-    def _emit(self, kind: SpanKind, attributes: dict[str, Any], trace_id: str | None) -> Attempt:
+    def _emit(
+        self,
+        kind: SpanKind,
+        attributes: dict[str, Any],
+        trace_id: str | None,
+        links: Sequence[Link] = (),
+    ) -> Attempt:
         """The root of a flow's trace; or a child of what is around, when the two are one trace."""
         current, join = ambient()
         join = join or self._joins
         name = f"emit {self._place.flow}"
-        start = self._part.start
-        if current is None:
-            return start(name, kind, attributes, parent=None, trace_id=trace_id)
-        if join or is_of(current, trace_id):
-            return start(name, kind, attributes, parent=current, trace_id=trace_id)
-        links = [Link(current)]
-        return start(name, kind, attributes, parent=None, trace_id=trace_id, links=links)
+        parent, links = None, list(links)
+        if current is not None and (join or is_of(current, trace_id)):
+            parent = current
+        elif current is not None:
+            links.append(Link(current))
+        return self._part.start(
+            name, kind, attributes, parent=parent, trace_id=trace_id, links=links
+        )
 
     def emitted(self, trace_id: str | None) -> Any:
         attempt = self._emit(SpanKind.INTERNAL, dict(self._base), trace_id)
         attempt.span.end()
         return attempt
 
-    def emitting(self, envelope: Envelope, append: Append) -> tuple[Append, Envelope]:
+    def emitting(
+        self, envelope: Envelope, append: Append, *, redrives: Sequence[str] = ()
+    ) -> tuple[Append, Envelope]:
         attributes = self._send_attributes("emit", "ingress")
         attributes[c.MESSAGE_ID] = envelope.input
-        attempt = self._emit(SpanKind.PRODUCER, attributes, envelope.trace)
+        dead = [span_context(each) for each in redrives]
+        links = [Link(each) for each in dead if each is not None and each.trace_flags.sampled]
+        attempt = self._emit(SpanKind.PRODUCER, attributes, envelope.trace, links)
         return self._sent(attempt, append), _carrying(envelope, attempt)
 
     # Out

@@ -9,7 +9,7 @@ No part may raise, block or wait, and none sees a payload unless its user asked 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -75,8 +75,17 @@ class FlowInstrument(Protocol):
     def emitted(self, trace_id: str | None) -> Span:
         """A message is put into a local flow; the span is the origin of its items."""
 
-    def emitting(self, envelope: Envelope, append: Append) -> tuple[Append, Envelope]:
-        """A client submits: what to append with, and what."""
+    def emitting(
+        self, envelope: Envelope, append: Append, *, redrives: Sequence[str] = ()
+    ) -> tuple[Append, Envelope]:
+        """A client submits: what to append with, and what.
+
+        Args:
+            envelope: What is submitted.
+            append: Writes it.
+            redrives: The W3C trace contexts of inputs that became dead letters and are submitted
+                again by this.
+        """
 
     def sending(self, span: Span, envelope: Envelope, append: Append) -> tuple[Append, Envelope]:
         """A worker writes a record, or one output of one: what to append with, and what.

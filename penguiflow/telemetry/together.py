@@ -73,9 +73,11 @@ class _Flow(_Parts[FlowInstrument]):
     def emitted(self, trace_id: str | None) -> Span:
         return tuple([part.emitted(trace_id) for part in self._parts])
 
-    def emitting(self, envelope: Envelope, append: Append) -> tuple[Append, Envelope]:
+    def emitting(
+        self, envelope: Envelope, append: Append, *, redrives: Sequence[str] = ()
+    ) -> tuple[Append, Envelope]:
         for part in self._parts:
-            append, envelope = part.emitting(envelope, append)
+            append, envelope = part.emitting(envelope, append, redrives=redrives)
         return append, envelope
 
     def sending(self, span: Span, envelope: Envelope, append: Append) -> tuple[Append, Envelope]:

@@ -33,6 +33,7 @@ from penguiflow.types import Message
 from penguiflow_nats import error_codes
 from penguiflow_nats.commands.dlq_options import add_selection, selected
 from penguiflow_nats.commands.dlq_text import described, json_of, line_of, outcome_of
+from penguiflow_nats.commands.observing import add_telemetry, observed
 from penguiflow_nats.commands.shared import add_flow, add_server, explained, opened_log, server_of
 from penguiflow_nats.errors import ApiError
 from penguiflow_nats.jetstream import JetStream
@@ -90,6 +91,7 @@ def _add_redrive(parser: ArgumentParser) -> None:
         action="store_true",
         help="also when its trace was cancelled, or a join after it cannot be complete",
     )
+    add_telemetry(parser)
     option(
         parser,
         "--registry",
@@ -187,14 +189,15 @@ async def _redrive(args: Namespace) -> int:
         box = LetterBox(log.connection, tenant=args.tenant)
         await _checked_ids(args, box)
         codec = _codec(flow, args)
-        redriver = Redriver(log, box, Topology(flow.graph), codec, by=_whoami())
         wish = await _wish(args, box, selection, codec)
-        try:
-            plans = await redriver.plan(selection, wish)
-        except TraceInUse as error:
-            raise UsageError(str(error)) from error
-        plans = _limited(plans, args.limit)
-        return await _carried_out(args, redriver, plans, log)
+        async with observed(args, flow.name or "penguiflow", metrics=False) as telemetry:
+            told = telemetry or flow.telemetry
+            redriver = Redriver(log, box, Topology(flow.graph), codec, by=_whoami(), telemetry=told)
+            try:
+                plans = await redriver.plan(selection, wish)
+            except TraceInUse as error:
+                raise UsageError(str(error)) from error
+            return await _carried_out(args, redriver, _limited(plans, args.limit), log)
 
 
 def _limited(plans: list[RedrivePlan], limit: int | None) -> list[RedrivePlan]:

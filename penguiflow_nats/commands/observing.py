@@ -42,8 +42,13 @@ def add_telemetry(parser: ArgumentParser) -> None:
 
 
 @asynccontextmanager
-async def observed(args: Namespace, service: str) -> AsyncIterator[Instrument | None]:
+async def observed(
+    args: Namespace, service: str, *, metrics: bool = True
+) -> AsyncIterator[Instrument | None]:
     """What the process tells of itself, until the block ends; then the last spans go out.
+
+    A command that is over at once exports no `metrics`: nobody would read its page, and a worker
+    beside it may have the port.
 
     Raises:
         CommandError: it was asked for, and cannot be.
@@ -54,10 +59,10 @@ async def observed(args: Namespace, service: str) -> AsyncIterator[Instrument | 
     if not isinstance(get_tracer_provider(), ProxyTracerProvider):
         yield Tracing()  # whoever set the provider exports its spans
         return
-    if args.telemetry == "auto" and not (is_wanted() or wanted_readers()):
+    if args.telemetry == "auto" and not (is_wanted() or (metrics and wanted_readers())):
         yield None
         return
-    telemetry = _new(args, service)
+    telemetry = _new(args, service, metrics=metrics)
     for handler in logging.getLogger().handlers:
         handler.addFilter(SpanIds())
     try:
@@ -67,9 +72,9 @@ async def observed(args: Namespace, service: str) -> AsyncIterator[Instrument | 
             tell("the last spans could not be exported in time")
 
 
-def _new(args: Namespace, service: str) -> Telemetry | None:
+def _new(args: Namespace, service: str, *, metrics: bool) -> Telemetry | None:
     try:
-        return setup(default_service_name=service)
+        return setup(default_service_name=service, metrics=None if metrics else False)
     except TelemetryMissing as error:
         if args.telemetry == "on":
             raise CommandError(str(error)) from error

@@ -45,7 +45,7 @@ class Recorder:
     def emitted(self, trace_id: str | None) -> int:
         return self._span("emitted", trace_id)
 
-    def emitting(self, envelope: Any, append: Any) -> Any:
+    def emitting(self, envelope: Any, append: Any, *, redrives: Any = ()) -> Any:
         self.told.append(("emitting", envelope.trace))
         return append, envelope
 
