@@ -18,13 +18,14 @@ from penguiflow.remote_models import (
     RemoteCallRequest,
     RemoteCallResult,
 )
-from penguiflow.telemetry.calls import observed, tell
+from penguiflow.telemetry.calls import following, observed, tell
 from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.agent_janitor import forget
 from penguiflow_nats.answer import Answer, NatsStreamEvent
 from penguiflow_nats.call import Call, CallSite, Position
 from penguiflow_nats.call_claims import CallClaims
 from penguiflow_nats.call_errors import CallTenantMismatch
+from penguiflow_nats.call_span import followed
 from penguiflow_nats.call_streams import CallStorage, ensure_call_streams
 from penguiflow_nats.call_subjects import CallNames, parse_address, task_token
 from penguiflow_nats.call_wire import (
@@ -276,7 +277,10 @@ class NatsTransport(TaskMethods):
         position = None if after is None else Position.parse(after)
         agent = self._agent(agent_url)
         call = Call(site, agent, task_id, timeout=timeout_s, after=position)
-        with contextlib.closing(call):
+        made, epoch = None, 0 if position is None else position.epoch
+        if self._probe is not None:
+            made = await followed(site, agent, task_id, agent_url=agent_url)
+        with following(self._probe, made, attempt=epoch) as span, contextlib.closing(call):
             call.open()
             await call.join()
             answer = Answer(call, agent_url, self._codec)
@@ -284,6 +288,7 @@ class NatsTransport(TaskMethods):
             async with aclosing(call.pieces()) as pieces:
                 async for piece in pieces:
                     for event in answer.events(piece):
+                        tell(self._probe, span, event)
                         yield event
 
     async def cancel_task(self, *, agent_url: str, task_id: str) -> CancelOutcome:

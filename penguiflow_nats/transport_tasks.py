@@ -17,10 +17,13 @@ from penguiflow.remote_models import (
     RemoteTaskSnapshot,
     RemoteTaskState,
 )
+from penguiflow.telemetry.calls import following, observed, tell
+from penguiflow.telemetry.instrument import CallInstrument
 from penguiflow_nats.answer import Answer
 from penguiflow_nats.call import Call, CallSite
 from penguiflow_nats.call_claims import claim_of
 from penguiflow_nats.call_errors import UnknownTask
+from penguiflow_nats.call_span import followed
 from penguiflow_nats.call_subjects import task_of, task_token
 from penguiflow_nats.call_wire import CallRequest, TaskRecord, read_request
 from penguiflow_nats.jetstream import timestamp_ns
@@ -41,6 +44,8 @@ _NO_PUSH = (
 
 class TaskMethods(ABC):
     """`SupportsRemoteTasks` over NATS."""
+
+    _probe: CallInstrument | None
 
     @abstractmethod
     async def _site(self) -> CallSite: ...
@@ -73,6 +78,10 @@ class TaskMethods(ABC):
             NatsError, WireError: as `send`.
         """
         request.agent_url = await self.resolve(request.agent_url)
+        with observed(self._probe, request, streaming=False) as (carrying, _):
+            return await self._send_task(carrying, blocking=blocking)
+
+    async def _send_task(self, request: RemoteCallRequest, *, blocking: bool) -> RemoteTaskSnapshot:
         call = await self._call(request)
         with contextlib.closing(call):
             call.open()
@@ -184,8 +193,10 @@ class TaskMethods(ABC):
         agent_url = await self.resolve(agent_url)
         site, agent = await self._site(), self._agent(agent_url)
         await self.get_task(agent_url=agent_url, task_id=task_id)  # is it there, and this agent's?
-        call = Call(site, agent, task_id, timeout=None)
-        with contextlib.closing(call):
+        call, made = Call(site, agent, task_id, timeout=None), None
+        if self._probe is not None:
+            made = await followed(site, agent, task_id, agent_url=agent_url)
+        with following(self._probe, made, attempt=0) as span, contextlib.closing(call):
             call.open()
             record = await call.join_now()
             if record is not None:
@@ -197,6 +208,7 @@ class TaskMethods(ABC):
             async with aclosing(call.pieces()) as pieces:
                 async for piece in pieces:
                     for event in events.of(piece):
+                        tell(self._probe, span, event)
                         yield event
 
     # Push notifications

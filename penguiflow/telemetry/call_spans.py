@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Link, SpanKind
 
 from penguiflow.telemetry import conventions as c
 from penguiflow.telemetry.addresses import address
 from penguiflow.telemetry.attempt import Attempt, Part
+from penguiflow.telemetry.ids import span_context
 from penguiflow.telemetry.outcomes import of_call
 from penguiflow.telemetry.tracer import ambient
 
@@ -43,9 +44,15 @@ class CallSpans:
             c.STREAMING: streaming,
         }
         parent, _ = ambient()
-        trace_id = request.trace_id or request.message.trace_id
+        trace_id = request.trace_id or request.message.trace_id or None
+        carried = span_context(request.traceparent, request.tracestate)
+        links: list[Link] = []
+        if parent is None:
+            parent = carried
+        elif carried is not None and carried.span_id != parent.span_id:
+            links.append(Link(carried))
         started = self._part.start(
-            method, SpanKind.CLIENT, attributes, parent=parent, trace_id=trace_id
+            method, SpanKind.CLIENT, attributes, parent=parent, trace_id=trace_id, links=links
         )
         call = _Call(started.span, trace_id)
         call.chunks = call.characters = 0

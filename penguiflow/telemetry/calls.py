@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 from penguiflow.telemetry.instrument import CallInstrument, Span
 
 if TYPE_CHECKING:
-    from penguiflow.remote_models import RemoteCallRequest, RemoteStreamEvent
+    from penguiflow.remote_models import (
+        RemoteCallRequest,
+        RemoteStreamEvent,
+        RemoteTaskEvent,
+    )
 
 
 @contextmanager
@@ -36,15 +40,50 @@ def observed(
         probe.end(span, ended)
 
 
-def tell(probe: CallInstrument | None, span: Span, event: RemoteStreamEvent) -> None:
-    """Tell of an event of a streamed answer."""
+@contextmanager
+def following(
+    probe: CallInstrument | None, call: RemoteCallRequest | None, *, attempt: int
+) -> Iterator[Span]:
+    """Observe the reading of a task's answer by somebody who did not wait for it until now.
+
+    Args:
+        probe: What is told.
+        call: The call that made the task, with the trace context that it carried.
+        attempt: Which attempt of the agent was read last, 0 for none.
+    """
+    if probe is None or call is None:
+        yield None
+        return
+    span, ended = probe.begin(call, streaming=True), None
+    probe.resumed(span, attempt)
+    try:
+        yield span
+    except BaseException as error:
+        ended = error
+        raise
+    finally:
+        probe.end(span, ended)
+
+
+def tell(
+    probe: CallInstrument | None, span: Span, event: RemoteStreamEvent | RemoteTaskEvent
+) -> None:
+    """Tell of an event of a streamed answer, or of a task."""
     if probe is None or span is None:
         return
-    if getattr(event, "restarted", False):
+    if _restarts(event):
         epoch = (event.meta or {}).get("epoch")
         probe.resumed(span, epoch if isinstance(epoch, int) else 0)
     elif event.text is not None:
         probe.chunk(span, len(event.text))
 
 
-__all__ = ["observed", "tell"]
+def _restarts(event: RemoteStreamEvent | RemoteTaskEvent) -> bool:
+    """Whether another replica begins anew. The meta of a piece of text is the agent's own."""
+    if getattr(event, "restarted", False):
+        return True
+    changes = getattr(event, "kind", None) == "status"
+    return changes and bool((event.meta or {}).get("restart"))
+
+
+__all__ = ["following", "observed", "tell"]

@@ -147,7 +147,8 @@ class CallInstrument(Protocol):
     """Observes calls to remote agents."""
 
     def begin(self, request: RemoteCallRequest, *, streaming: bool) -> Span:
-        """A call starts. What it is to carry is written into the request."""
+        """A call starts, or is followed by somebody else, and then carries the trace context of
+        the one that made it. What it is to carry is written into the request."""
 
     def chunk(self, span: Span, size: int) -> None:
         """A piece of `size` characters arrived."""

@@ -107,7 +107,10 @@ STALLS: Final = Metric(
     "Times that the next chunk of a stream took longer than a second.",
 )
 RESUMES: Final = Metric(
-    "penguiflow.stream.resumes", "counter", "{resume}", "Streams that another replica took over."
+    "penguiflow.stream.resumes",
+    "counter",
+    "{resume}",
+    "Streams that another replica took over, or that were followed anew.",
 )
 SERVED: Final = Metric(
     "rpc.server.call.duration", "histogram", "s", "How long an agent worked on a call."
