@@ -5,6 +5,8 @@
     install_a2a_http, create_a2a_http_app   JSON-RPC and HTTP+JSON      penguiflow[a2a-server]
     add_a2a_grpc_service                    gRPC                        penguiflow[a2a-grpc]
     bearer_tokens, client_certificates      who calls
+    A2AHttpTransport                        agents called by HTTP       penguiflow[a2a-client]
+    A2AGrpcTransport                        agents called by gRPC       penguiflow[a2a-grpc]
 
 Names are imported when they are first used; with an extra missing, the error says which.
 """
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
         install_a2a_http,
     )
     from penguiflow_a2a.cards import card_of
+    from penguiflow_a2a.client.calls import Patience
+    from penguiflow_a2a.client.grpc import A2AGrpcTransport
+    from penguiflow_a2a.client.http import A2AHttpTransport
     from penguiflow_a2a.config import A2AConfig, PayloadMode
     from penguiflow_a2a.identity import (
         Credentials,
@@ -35,12 +40,15 @@ if TYPE_CHECKING:
     from penguiflow_a2a.spec import A2ASpec
 
 _HOMES = {
+    "A2AGrpcTransport": "client.grpc",
+    "A2AHttpTransport": "client.http",
     "A2AConfig": "config",
     "A2AService": "service",
     "A2ASpec": "spec",
     "Credentials": "identity",
     "OutboundPolicy": "outbound",
     "OutboundRefused": "outbound",
+    "Patience": "client.calls",
     "PayloadMode": "config",
     "Principal": "identity",
     "PushOutbox": "outbox",
@@ -52,7 +60,13 @@ _HOMES = {
     "create_a2a_http_router": "bindings.http",
     "install_a2a_http": "bindings.http",
 }
-_EXTRAS = {"bindings.grpc": "a2a-grpc", "bindings.http": "a2a-server"}
+_EXTRAS = {
+    "bindings.grpc": "a2a-grpc",
+    "bindings.http": "a2a-server",
+    "client.calls": "a2a-client",
+    "client.grpc": "a2a-grpc",
+    "client.http": "a2a-client",
+}
 
 
 class MissingExtra(ImportError):
@@ -91,12 +105,15 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "A2AConfig",
+    "A2AGrpcTransport",
+    "A2AHttpTransport",
     "A2AService",
     "A2ASpec",
     "Credentials",
     "MissingExtra",
     "OutboundPolicy",
     "OutboundRefused",
+    "Patience",
     "PayloadMode",
     "Principal",
     "PushOutbox",

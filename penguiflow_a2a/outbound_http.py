@@ -114,7 +114,13 @@ async def read_limited(response: httpx.Response, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def fetch_json(client: httpx.AsyncClient, policy: OutboundPolicy, url: str) -> Any:
+async def fetch_json(
+    client: httpx.AsyncClient,
+    policy: OutboundPolicy,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
     """A document, such as a card.
 
     Raises:
@@ -122,7 +128,8 @@ async def fetch_json(client: httpx.AsyncClient, policy: OutboundPolicy, url: str
         httpx.HTTPError: it could not be fetched.
     """
     policy.check_url(url)
-    request = client.build_request("GET", url, headers={"Accept": "application/json"})
+    accepted = {"Accept": "application/json", **(headers or {})}
+    request = client.build_request("GET", url, headers=accepted)
     response = await client.send(request, stream=True)
     try:
         if response.is_redirect:

@@ -85,19 +85,21 @@ class Served:
 async def served(service: A2AService) -> AsyncIterator[Served]:
     """Serve a service by all bindings until the block ends."""
     listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    rpc = grpc.aio.server()
+    add_a2a_grpc_service(rpc, service)
+    port = rpc.add_insecure_port("127.0.0.1:0")
+    for each in service.agent_card.supported_interfaces:
+        each.url = f"127.0.0.1:{port}" if each.protocol_binding == "GRPC" else url
     app = create_a2a_http_app(service)
     config = uvicorn.Config(
         app, log_level="warning", lifespan="on", ws="none", timeout_graceful_shutdown=1
     )
     http = uvicorn.Server(config)
-    rpc = grpc.aio.server()
-    add_a2a_grpc_service(rpc, service)
-    port = rpc.add_insecure_port("127.0.0.1:0")
     await rpc.start()
     serving = asyncio.create_task(http.serve(sockets=[listener]))
     while not http.started:
         await asyncio.sleep(0.005)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     found = Served(service, url, f"127.0.0.1:{port}")
     try:
         yield found
