@@ -12,6 +12,7 @@ from penguiflow_nats.call_errors import AgentNotFound, ReplyGap, UnknownTask
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.dead_letters import NatsDeadLetters
 from penguiflow_nats.errors import NatsError
+from penguiflow_nats.imported import imported
 from penguiflow_nats.kv_bucket import BucketLimits
 from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.provisioning import TopologyMissing
@@ -57,6 +58,7 @@ __all__ = [
     "TraceStatus",
     "UnknownTask",
     "client",
+    "imported",
     "redriver",
     "serve",
     "worker",

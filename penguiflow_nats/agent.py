@@ -23,6 +23,7 @@ from penguiflow_nats.agent_skills import (
     resolve,
 )
 from penguiflow_nats.call_streams import CallStorage
+from penguiflow_nats.imported import refuse_imported
 from penguiflow_nats.runtime import Server, connected
 
 
@@ -71,6 +72,7 @@ async def serve(
     found = resolve(handler, skills)
     chosen = options or AgentOptions(concurrency=concurrency, lease=lease, retain=retain)
     async with connected(server) as connection:
+        refuse_imported(connection, "serving an agent")
         replica = Agent(
             connection,
             tenant=tenant,

@@ -42,6 +42,7 @@ from penguiflow_nats.call_subjects import CallNames, checked_name, task_token
 from penguiflow_nats.call_wire import ASK, END, START, CallRequest, TaskRecord, encode
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError, PayloadTooLarge
+from penguiflow_nats.imported import refuse_imported
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.object_errors import ObjectTooLarge
 from penguiflow_nats.persist import persist
@@ -97,6 +98,7 @@ class NatsTaskBoard:
         """Connect, make the streams that are missing; with a handler, be a worker too."""
         async with contextlib.AsyncExitStack() as stack:
             connection = await stack.enter_async_context(connected(self._server))
+            refuse_imported(connection, "a board of tasks")
             parts = self._parts = _Parts(await self._opened(connection))
             sweeping = asyncio.create_task(parts.ends.sweep_every(self._sweep_every, parts.look))
             stack.push_async_callback(_ended, sweeping)

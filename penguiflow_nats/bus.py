@@ -26,6 +26,7 @@ from penguiflow_nats.bus_wire import (
 )
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError
+from penguiflow_nats.imported import refuse_imported
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.kv import NO_ROOM
 from penguiflow_nats.opening import opened
@@ -93,6 +94,7 @@ class NatsMessageBus(MessageBus):
                         connection = await stack.enter_async_context(
                             opened(self._server, patience=self._patience)
                         )
+                        refuse_imported(connection, "a message bus")
                         config = stream_config(self.tenant, self._storage)
                         jetstream = JetStream(connection)
                         await persist(

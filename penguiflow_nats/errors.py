@@ -7,6 +7,8 @@
     │   └── NotConnected    the same to a caller who retries, but surely nothing was sent
     ├── NoResponders        nobody listens on the subject; nothing was done
     ├── PermissionDenied    the server forbids this subject to this user
+    ├── NotImported         refused here: an imported account does not offer it
+    ├── WrongTenant         refused here: the imported account is another tenant's
     ├── PayloadTooLarge     refused here, before the server would close the connection
     ├── InvalidSubject      refused here: would break the protocol line
     ├── InvalidHeader       refused here: would break the header block
@@ -87,6 +89,40 @@ class PermissionDenied(NatsError):
     def __init__(self, subject: str) -> None:
         super().__init__(f"permission denied for subject {subject!r}")
         self.subject = subject
+
+
+class NotImported(NatsError):
+    """A tenant's account is used over imports, and this is not among them.
+
+    Attributes:
+        what: The subject, or what was to be done.
+        tenant: Whose account it is.
+    """
+
+    def __init__(self, what: str, tenant: str) -> None:
+        super().__init__(
+            f"{what!r} does not go over the imports of tenant {tenant!r}; "
+            "use a connection of the tenant's own account"
+        )
+        self.what = what
+        self.tenant = tenant
+
+
+class WrongTenant(NatsError):
+    """An imported account is another tenant's than the one that is asked for.
+
+    Attributes:
+        asked: The tenant that is asked for; None for the state that tenants share.
+        tenant: Whose account it is.
+    """
+
+    def __init__(self, asked: str | None, tenant: str) -> None:
+        super().__init__(
+            f"asked for tenant {asked!r} over the imports of tenant {tenant!r}; "
+            "make an imported connection for each tenant"
+        )
+        self.asked = asked
+        self.tenant = tenant
 
 
 class PayloadTooLarge(NatsError):

@@ -26,6 +26,7 @@ from penguiflow_nats.errors import (
     NoResponders,
     OutcomeUnknown,
 )
+from penguiflow_nats.imported import check_tenant
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
 from penguiflow_nats.persist import persist
 from penguiflow_nats.stream_types import StoredMessage
@@ -68,6 +69,7 @@ class LetterBox:
     """
 
     def __init__(self, connection: Connection, *, tenant: str = "default") -> None:
+        check_tenant(connection, tenant)
         names = Names(tenant, "any")
         self.stream = names.dlq_stream
         self._root = f"{names.root}.dlq"

@@ -39,6 +39,7 @@ from penguiflow_nats.errors import (
     PayloadTooLarge,
 )
 from penguiflow_nats.group_commit import GroupCommit
+from penguiflow_nats.imported import check_tenant
 from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.jetstream import JetStream, timestamp_ns
 from penguiflow_nats.listening import Listening
@@ -84,6 +85,7 @@ class JetStreamLog:
         flow: str,
         storage: Storage | None = None,
     ) -> None:
+        check_tenant(connection, tenant)
         self.tenant = tenant
         self.system = "nats"
         self.flow = flow

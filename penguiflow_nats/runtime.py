@@ -24,6 +24,7 @@ from penguiflow.state.protocols import SupportsSweep, SupportsTraceEnds
 from penguiflow.telemetry.instrument import Instrument
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.dead_letters import NatsDeadLetters
+from penguiflow_nats.imported import check_tenant
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.log import JetStreamLog
 from penguiflow_nats.provisioning import Provision, Provisioner
@@ -33,7 +34,8 @@ from penguiflow_nats.subjects import Names
 from penguiflow_nats.topology_plan import wanted_for
 
 Server = str | Sequence[str] | ConnectionSettings | Connection
-"""Where the server is: addresses, settings, or a connection that the caller owns."""
+"""Where the server is: addresses, settings, or a connection that the caller owns, which may be
+one of a tenant's account over imports (`imported`)."""
 
 
 @asynccontextmanager
@@ -143,6 +145,7 @@ async def _provisioned(  # noqa: PLR0917 - as the worker was told
     concurrency: int,
 ) -> JetStreamLog:
     """The log, after all that the worker needs was seen to at once."""
+    check_tenant(connection, tenant)
     check_durable(flow.graph)
     names = Names(tenant, flow_token(flow.graph, flow.name, flow.version))
     topology = Topology(flow.graph, lease=lease)

@@ -15,6 +15,7 @@ from penguiflow_nats import error_codes
 from penguiflow_nats.claims import CLAIM, INLINE_BYTES, Claims
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ApiError, NatsError
+from penguiflow_nats.imported import check_tenant
 from penguiflow_nats.kv import EXPECTED, KeyValue
 from penguiflow_nats.kv_bucket import BucketLimits, Entry, ttl_header
 from penguiflow_nats.object_errors import ObjectCorrupt
@@ -130,6 +131,7 @@ class StateRoom:
             connection = await stack.enter_async_context(
                 opened(self._server, patience=self.patience)
             )
+            check_tenant(connection, self.tenant)
             objects = await ObjectStore.open(
                 connection, object_bucket_name(self.tenant), self.limits, patience=self.patience
             )

@@ -98,6 +98,8 @@ class TenantSpec(_Table, frozen=True):
     subscriptions: int = 10000
     max_payload: str = "1MB"
     agents: list[str] = []
+    shared_workers: bool = False
+    """Whether the workers of many tenants serve it over their one connection."""
     worker: UserSpec = UserSpec()
     app: UserSpec = UserSpec()
 
@@ -135,6 +137,8 @@ class Tenants(_Table, frozen=True):
     server: ServerSpec = ServerSpec()
     agents: UserSpec = UserSpec()
     """The user of shared agents."""
+    workers: UserSpec = UserSpec()
+    """The user of shared workers; it may do in each of their tenants what its worker may."""
     system: UserSpec = UserSpec()
     """The user of the system account, for monitoring."""
 
@@ -143,11 +147,18 @@ class Tenants(_Table, frozen=True):
         """Whether any tenant calls shared agents."""
         return any(each.agents for each in self.tenant)
 
+    @property
+    def shares_workers(self) -> bool:
+        """Whether any tenant is served over imports."""
+        return any(each.shared_workers for each in self.tenant)
+
     def variables(self) -> list[str]:
         """The variables that the configuration refers to."""
         found = [self.system.password or "PENGUIFLOW_SYSTEM"] * (not self.system.nkey)
         if self.shares_agents and not self.agents.nkey:
             found.append(self.agents.password or "PENGUIFLOW_AGENTS")
+        if self.shares_workers and not self.workers.nkey:
+            found.append(self.workers.password or "PENGUIFLOW_WORKERS")
         for tenant in self.tenant:
             found += [tenant.variable("worker")] * (not tenant.worker.nkey)
             found += [tenant.variable("app")] * (not tenant.app.nkey)
@@ -170,6 +181,7 @@ def read_tenants(text: str, *, node: str | None = None) -> Tenants:
     _check_server(tenants.server)
     _check_user("system", tenants.system)
     _check_user("agents", tenants.agents)
+    _check_user("workers", tenants.workers)
     if not tenants.tenant:
         _refuse("tenant", "there is none; add a [[tenant]] with a name")
     for tenant in tenants.tenant:

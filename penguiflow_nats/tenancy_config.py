@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from penguiflow_nats.call_subjects import CallNames
 from penguiflow_nats.subjects import Names
 from penguiflow_nats.tenancy import Cluster, ServerSpec, Tenants, TenantSpec, Tls, UserSpec, size
+from penguiflow_nats.tenancy_workers import exports_to_workers, workers_account
 
 AGENTS = "AGENTS"
 """The account of shared agents."""
@@ -87,6 +88,9 @@ def server_config(tenants: Tenants) -> str:
     blocks += [_tenant(each) for each in tenants.tenant]
     if tenants.shares_agents:
         blocks.append(_agents(tenants))
+    if tenants.shares_workers:
+        password = tenants.workers.password or "PENGUIFLOW_WORKERS"
+        blocks.append(workers_account(tenants, _identity(tenants.workers, "workers", password)))
     blocks.append(_system(tenants.system))
     return "\n".join([*blocks, "}", 'system_account: "$SYS"', ""])
 
@@ -180,6 +184,8 @@ def _tenant(tenant: TenantSpec) -> str:
             for subject in _asked(tenant)
         ]
         lines.append("    ]")
+    if tenant.shared_workers:
+        lines += exports_to_workers(tenant)
     return "\n".join([*lines, "  }"])
 
 

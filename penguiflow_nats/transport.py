@@ -37,6 +37,7 @@ from penguiflow_nats.call_wire import (
 )
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import NotConnected
+from penguiflow_nats.imported import refuse_imported
 from penguiflow_nats.jetstream import JetStream
 from penguiflow_nats.persist import persist
 from penguiflow_nats.reply_feed import Asked
@@ -165,6 +166,7 @@ class NatsTransport(TaskMethods):
             return self._opened[1]
 
     async def _prepare(self, connection: Connection) -> CallSite:
+        refuse_imported(connection, "calling an agent")
         jetstream, claims = JetStream(connection), CallClaims(connection, self._names)
         if self._storage is not None:
             claims.replicas = self._storage.replicas

@@ -19,6 +19,7 @@ from penguiflow.types import Headers, Message
 from penguiflow_nats.agent_service import Endpoint, MicroService
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import NatsError
+from penguiflow_nats.imported import refuse_imported
 from penguiflow_nats.incoming import Incoming
 from penguiflow_nats.plain_values import PlainTransport
 from penguiflow_nats.runtime import Server, connected
@@ -303,6 +304,7 @@ async def answering(
         NatsError: the server cannot be reached or refuses.
     """
     async with connected(server) as connection, PlainTransport(connection, tenant=tenant) as calls:
+        refuse_imported(connection, "an agent's front")
         front = SynadiaFront(
             connection,
             calls,
