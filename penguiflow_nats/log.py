@@ -25,7 +25,7 @@ from penguiflow.durable.log import (
     Stored,
     Subscription,
 )
-from penguiflow_nats import error_codes
+from penguiflow_nats import error_codes, natspy
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.consumers import consumer_config
 from penguiflow_nats.consumption import JetStreamConsumption
@@ -102,6 +102,8 @@ class JetStreamLog:
         self._admitted = -_ROOM_VALID
         self._has_room = True
         self._max_age: int | None = None
+        self._client: object = None  # whose server it is
+        self._server: tuple[str, int] | None = None
 
     @classmethod
     async def open(
@@ -385,6 +387,13 @@ class JetStreamLog:
 
     def server_time(self) -> float:
         return self._clock.now()
+
+    def server(self) -> tuple[str, int] | None:
+        client = self.connection.client
+        if client is not self._client:
+            self._client = client
+            self._server = None if client is None else natspy.server_of(client)
+        return self._server
 
     async def synchronise(self) -> None:
         await self._clock.refresh()

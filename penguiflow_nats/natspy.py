@@ -130,6 +130,14 @@ async def connect(
         raise ConnectionError(str(cause) or type(cause).__name__) from error
 
 
+def server_of(client: Client) -> tuple[str, int] | None:
+    """Host and port of the server that the client is connected to."""
+    url = client.connected_url
+    if url is None or not url.hostname:
+        return None
+    return url.hostname, url.port or {"ws": 80, "wss": 443}.get(url.scheme, 4222)
+
+
 def dismantle(client: Client) -> None:
     """Cut the socket and end every task of a client, without waiting for its peer.
 

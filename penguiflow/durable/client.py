@@ -97,6 +97,7 @@ class DurableClient:
             tenant=log.tenant,
             system=log.system,
             now=log.server_time,
+            server=log.server,
         )
         self._probe = None if telemetry is None else telemetry.flow(place)
         self._deadlines = Deadlines(log, clock)

@@ -358,5 +358,9 @@ class Log(Protocol):
         """The log's clock now, seconds since the epoch; the estimate of a remote clock, which this
         machine's clock does not disturb when it is wrong or jumps."""
 
+    def server(self) -> tuple[str, int] | None:
+        """Host and port of the server that is used now, the same object for each connection; None
+        when there is none, or the log is in this process."""
+
     async def synchronise(self) -> None:
         """Renew the estimate behind `server_time` when it is old; without an answer it stays."""

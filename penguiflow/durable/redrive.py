@@ -119,7 +119,12 @@ class Redriver:
         self._by = by
         self._clock = clock
         place = FlowPlace(
-            flow=log.flow, instance=by, tenant=log.tenant, system=log.system, now=log.server_time
+            flow=log.flow,
+            instance=by,
+            tenant=log.tenant,
+            system=log.system,
+            now=log.server_time,
+            server=log.server,
         )
         self._probe = None if telemetry is None else telemetry.flow(place)
 

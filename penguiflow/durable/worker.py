@@ -282,6 +282,7 @@ def _probe(telemetry: Instrument | None, log: Log, worker_id: str) -> FlowInstru
         tenant=log.tenant,
         system=log.system,
         now=log.server_time,
+        server=log.server,
     )
     return telemetry.flow(place)
 

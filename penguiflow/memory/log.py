@@ -195,6 +195,9 @@ class MemoryLog(Log):
     def server_time(self) -> float:
         return self._store.clock.now()
 
+    def server(self) -> tuple[str, int] | None:
+        return None
+
     async def keeps(self) -> float | None:
         await turn()
         return None

@@ -18,4 +18,14 @@ def address(agent_url: str) -> tuple[str, str]:
     return parts.scheme or "unknown", f"{host}/{path}" if path else host
 
 
-__all__ = ["address"]
+def server(agent_url: str) -> tuple[str, int | None] | None:
+    """(host, port) of an address that names a server; one of NATS names an agent."""
+    try:
+        parts = urlsplit(agent_url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return None if parts.scheme == "nats" or not host else (host, port)
+
+
+__all__ = ["address", "server"]

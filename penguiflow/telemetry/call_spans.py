@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from opentelemetry.trace import Link, SpanKind
 
 from penguiflow.telemetry import conventions as c
-from penguiflow.telemetry.addresses import address
+from penguiflow.telemetry.addresses import address, server
 from penguiflow.telemetry.attempt import Attempt, Part
 from penguiflow.telemetry.ids import span_context
 from penguiflow.telemetry.outcomes import of_call
@@ -35,7 +35,7 @@ class CallSpans:
     def begin(self, request: RemoteCallRequest, *, streaming: bool) -> Any:
         system, agent = address(request.agent_url)
         method = f"{agent}/{request.skill}"
-        attributes = {
+        attributes: dict[str, Any] = {
             c.RPC_SYSTEM: system,
             c.RPC_METHOD: method,
             c.GEN_AI_OPERATION: c.INVOKE_AGENT,
@@ -43,6 +43,11 @@ class CallSpans:
             c.SKILL: request.skill,
             c.STREAMING: streaming,
         }
+        there = server(request.agent_url)
+        if there is not None:
+            attributes[c.SERVER_ADDRESS] = there[0]
+            if there[1] is not None:
+                attributes[c.SERVER_PORT] = there[1]
         parent, _ = ambient()
         trace_id = request.trace_id or request.message.trace_id or None
         carried = span_context(request.traceparent, request.tracestate)

@@ -19,6 +19,8 @@ MESSAGE_ID: Final = "messaging.message.id"
 BATCH: Final = "messaging.batch.message_count"
 CLIENT_ID: Final = "messaging.client.id"
 ERROR_TYPE: Final = "error.type"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
 
 RPC_SYSTEM: Final = "rpc.system.name"
 RPC_METHOD: Final = "rpc.method"

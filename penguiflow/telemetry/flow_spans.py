@@ -22,6 +22,7 @@ from penguiflow.telemetry.instrument import (
 )
 from penguiflow.telemetry.node_spans import DurableNodeSpans, LocalNodeSpans
 from penguiflow.telemetry.outcomes import error_type
+from penguiflow.telemetry.servers import ServerAttributes
 from penguiflow.telemetry.tracer import ambient
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class FlowSpans:
             self._base[c.TENANT] = place.tenant
         if place.system is not None:
             self._base[c.SYSTEM] = place.system
+        self._server = ServerAttributes(place)
         self._published: dict[tuple[str, tuple[str, ...]], tuple[str, dict[str, Any]]] = {}
 
     def node(self, name: str) -> NodeInstrument:
@@ -77,7 +79,7 @@ class FlowSpans:
     def emitting(
         self, envelope: Envelope, append: Append, *, redrives: Sequence[str] = ()
     ) -> tuple[Append, Envelope]:
-        attributes = self._send_attributes("emit", "ingress")
+        attributes = self._send_attributes("emit", "ingress") | self._server.now()
         attributes[c.MESSAGE_ID] = envelope.input
         dead = [span_context(each) for each in redrives]
         links = [Link(each) for each in dead if each is not None and each.trace_flags.sampled]
@@ -98,7 +100,7 @@ class FlowSpans:
         else:
             parent = span_context(envelope.traceparent, envelope.tracestate)
         name, base = self._publishing(envelope)
-        attributes = {**base, c.MESSAGE_ID: envelope.input}
+        attributes = {**base, **self._server.now(), c.MESSAGE_ID: envelope.input}
         attempt = self._part.start(
             name, SpanKind.PRODUCER, attributes, parent=parent, trace_id=envelope.trace
         )
@@ -158,7 +160,7 @@ class FlowSpans:
             return bury
         if self._part.skips(parent):
             return bury
-        attributes = self._send_attributes("publish", "dlq")
+        attributes = self._send_attributes("publish", "dlq") | self._server.now()
 
         async def observed(letter: DeadLetter) -> None:
             attributes.update({c.NODE: letter.node, c.REASON: letter.reason.value})
@@ -193,6 +195,7 @@ class FlowSpans:
             durable = self._place.system is not None
             kind = SpanKind.PRODUCER if durable else SpanKind.INTERNAL
             attributes = self._send_attributes("cancel", "cancel") if durable else dict(self._base)
+            attributes |= self._server.now()
             name = f"cancel {self._place.flow}"
             attempt = self._part.start(name, kind, attributes, parent=parent, trace_id=trace_id)
             started.append(attempt)

@@ -51,6 +51,9 @@ class FlowPlace:
     """What carries its messages, such as "nats"; None for a flow that runs in this process."""
     now: Callable[[], float] | None = None
     """The log's time, seconds since the epoch."""
+    server: Callable[[], tuple[str, int] | None] | None = None
+    """Host and port of the server that is used now: the same object as long as it is the same
+    connection, and None while there is none."""
 
 
 class Instrument(Protocol):

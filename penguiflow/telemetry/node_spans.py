@@ -20,6 +20,7 @@ from penguiflow.telemetry.attempt import (
 from penguiflow.telemetry.ids import span_context
 from penguiflow.telemetry.instrument import FlowPlace, Settle
 from penguiflow.telemetry.outcomes import error_type, of_settlement
+from penguiflow.telemetry.servers import ServerAttributes
 
 if TYPE_CHECKING:
     from penguiflow.decide import Outcome
@@ -119,6 +120,7 @@ class DurableNodeSpans(NodeSpans):
             c.TEMPLATE: template,
         }
         self._process = {**self._base, c.OPERATION: "process", c.OPERATION_TYPE: "process"}
+        self._server = ServerAttributes(place)
 
     def begin(self, delivery: Delivery, origin: Any) -> Any:
         own = cast("DurableDelivery", delivery)
@@ -129,6 +131,7 @@ class DurableNodeSpans(NodeSpans):
             return forwarded(parent, envelope.trace)
         attributes = {
             **self._process,
+            **self._server.now(),
             c.MESSAGE_ID: own.input_id,
             c.ATTEMPT: own.attempt,
             c.DELIVERIES: entry.num_delivered,
@@ -156,7 +159,12 @@ class DurableNodeSpans(NodeSpans):
         started = self._part.start(
             self._settled[operation],
             SpanKind.CLIENT,
-            {**self._base, c.OPERATION: operation, c.OPERATION_TYPE: "settle"},
+            {
+                **self._base,
+                **self._server.now(),
+                c.OPERATION: operation,
+                c.OPERATION_TYPE: "settle",
+            },
             parent=attempt.context,
             trace_id=attempt.trace_id,
         )
@@ -175,6 +183,7 @@ class DurableNodeSpans(NodeSpans):
     def refused(self, entry: LogDelivery) -> Any:
         attributes = {
             **self._process,
+            **self._server.now(),
             c.DELIVERIES: entry.num_delivered,
             c.SEQUENCE: entry.stored.sequence,
         }

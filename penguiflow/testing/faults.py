@@ -159,6 +159,9 @@ class FaultyLog(Log):
     def server_time(self) -> float:
         return self._log.server_time()
 
+    def server(self) -> tuple[str, int] | None:
+        return self._log.server()
+
     async def keeps(self) -> float | None:
         return await self._line.attempt(self._log.keeps, *_CLEAN)
 

@@ -233,3 +233,7 @@ def test_an_address_is_shown_without_its_credentials(address: str, name: str) ->
     with observed(spans.tracing.calls(), asked, streaming=False):
         pass
     assert "secret" not in spans.one(name).to_json()
+    is_named = address.startswith("https:")
+    there = ("agents.example", 8443) if is_named else (None, None)
+    attributes = spans.one(name).attributes
+    assert (attributes.get("server.address"), attributes.get("server.port")) == there

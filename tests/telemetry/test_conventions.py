@@ -6,7 +6,11 @@ from opentelemetry.semconv._incubating.attributes import (
     gen_ai_attributes,
     messaging_attributes,
 )
-from opentelemetry.semconv.attributes import error_attributes, exception_attributes
+from opentelemetry.semconv.attributes import (
+    error_attributes,
+    exception_attributes,
+    server_attributes,
+)
 
 from penguiflow.telemetry import conventions as c
 
@@ -21,6 +25,8 @@ def test_our_names_are_those_of_the_conventions() -> None:
     assert c.CLIENT_ID == messaging_attributes.MESSAGING_CLIENT_ID
     assert c.GEN_AI_OPERATION == gen_ai_attributes.GEN_AI_OPERATION_NAME
     assert c.GEN_AI_AGENT == gen_ai_attributes.GEN_AI_AGENT_NAME
+    assert c.SERVER_ADDRESS == server_attributes.SERVER_ADDRESS
+    assert c.SERVER_PORT == server_attributes.SERVER_PORT
     assert c.ERROR_TYPE == error_attributes.ERROR_TYPE
     assert c.EXCEPTION_TYPE == exception_attributes.EXCEPTION_TYPE
     assert c.EXCEPTION_MESSAGE == exception_attributes.EXCEPTION_MESSAGE
@@ -34,5 +40,14 @@ def test_our_own_names_have_a_prefix_of_ours() -> None:
         for name, value in vars(c).items()
         if name.isupper() and isinstance(value, str) and "." in value and "/" not in value
     ]
-    known = ("messaging.", "penguiflow.", "nats.", "rpc.", "gen_ai.", "error.", "exception.")
+    known = (
+        "messaging.",
+        "penguiflow.",
+        "nats.",
+        "rpc.",
+        "gen_ai.",
+        "error.",
+        "exception.",
+        "server.",
+    )
     assert [value for value in own if not value.startswith(known)] == []
