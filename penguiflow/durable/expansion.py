@@ -38,6 +38,8 @@ from penguiflow.telemetry.instrument import Append, FlowInstrument
 
 _WINDOW: Final = 128
 """Outputs of one record that are written at once."""
+_ROUNDS: Final = 3
+"""How often all that is left of them may be refused, before the rest is left to a repetition."""
 
 
 class Expansion:
@@ -88,8 +90,28 @@ class Expansion:
                     raise LogUnavailable(str(ObjectMissing(outputs.name)))
                 await self._part_lost(delivery, record, entry, outputs)
                 continue
-            derived = self._outputs_of(record.key, envelope, first, outputs)
-            await asyncio.gather(*(self._output(record, entry, *one) for one in derived))
+            await self._batch(record, entry, self._outputs_of(record.key, envelope, first, outputs))
+
+    async def _batch(
+        self, record: Position, entry: Envelope, outputs: Sequence[tuple[Key, Output]]
+    ) -> None:
+        """Write these at once, and again those that the log did not answer for.
+
+        On a bad line some of many fail nearly always: were all of them left to the next delivery
+        of the input, it would begin with as many, and never come to the end.
+        """
+        rounds = 0
+        while outputs:
+            writing = (self._output(record, entry, *one) for one in outputs)
+            ends = await asyncio.gather(*writing, return_exceptions=True)
+            problems = [end for end in ends if end is not None]
+            for problem in problems:
+                if not isinstance(problem, LogUnavailable):
+                    raise problem
+            rounds += len(problems) == len(outputs)
+            if rounds == _ROUNDS:
+                raise problems[0]
+            outputs = [one for one, end in zip(outputs, ends, strict=True) if end is not None]
 
     def _outputs_of(
         self, record: Key, envelope: Envelope, first: int, outputs: Sequence[Output]

@@ -222,12 +222,7 @@ class Lane:
 
     async def _known(self, delivery: DurableDelivery) -> bool:
         """Whether a redelivered input needs no run: it has a record, or came too often."""
-        record = await self._host.log.get(delivery.record_key)
-        if record is not None:
-            if self._probe is not None:
-                self._probe.known(delivery)
-            await self._commit.finish(delivery, record)
-            await settle_entry(delivery.log_delivery)
+        if await self._answered(delivery):
             return True
         entry, after = delivery.log_delivery, suspected_after(self._max_deliveries)
         past = await self._notes.past(
@@ -240,6 +235,18 @@ class Lane:
             await self._bury_input(delivery, Reason.POISON, detail)
             return True
         return False
+
+    async def _answered(self, delivery: DurableDelivery) -> bool:
+        """Whether the input has its record; then what that leads to is there too, and it is
+        settled."""
+        record = await self._host.log.get(delivery.record_key)
+        if record is None:
+            return False
+        if self._probe is not None:
+            self._probe.known(delivery)
+        await self._commit.finish(delivery, record)
+        await settle_entry(delivery.log_delivery)
+        return True
 
     async def _leave_to_newer(self, entry: LogDelivery, problem: EnvelopeTooNew) -> None:
         """Hand it on until a newer worker gets it, or until it waited for one long enough."""
@@ -348,23 +355,27 @@ class Lane:
             self._over(task, None)
 
     async def finish(self, limit: float) -> int:
-        """Wait for what runs, at most `limit` seconds; hand the rest back.
+        """Wait for what runs, and for what still arrives, at most `limit` seconds; hand the rest
+        back.
 
         Returns:
             How many deliveries were handed back.
         """
-        for delivery in list(self._waiting):
-            self._waiting.pop(delivery).cancel()
-            self._start(delivery.log_delivery, self._hand_back(delivery))
-        tasks = list(self._tasks)
-        if tasks:
-            await asyncio.wait(tasks, timeout=limit)
-        late = [task for task in tasks if not task.done()]
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=5.0)
-        return len(late)
+        clock = self._host.clock
+        end = clock.monotonic() + limit
+        while self._tasks or self._waiting:
+            for delivery in list(self._waiting):
+                self._waiting.pop(delivery).cancel()
+                self._start(delivery.log_delivery, self._hand_back(delivery))
+            left = max(0.0, end - clock.monotonic())
+            _, running = await asyncio.wait(list(self._tasks), timeout=left)
+            if running:
+                late = list(self._tasks)
+                for task in late:
+                    task.cancel()
+                await asyncio.wait(late, timeout=5.0)
+                return len(late)
+        return 0
 
 
 def this_task() -> asyncio.Task[Any]:

@@ -87,7 +87,10 @@ class OrderedLane(Lane):
             output = await self._claims.output(delivery.envelope.outputs[0])
             delivery.value = self._codec.unpack_output(output)
         async with self._slots:
-            await self._run(delivery, task)
+            # Of a delivery that came again, the first may have ended meanwhile: then the next
+            # input of the key has its turn, and this one must not run after it.
+            if delivery.log_delivery.num_delivered == 1 or not await self._answered(delivery):
+                await self._run(delivery, task)
 
     async def _resumed(self, delivery: DurableDelivery) -> None:
         """Its turn has not ended: what comes after it is waiting still."""

@@ -49,6 +49,8 @@ _LONGEST_NAP = 3600.0
 """Seconds after which a timer that is not due is looked at again at the latest."""
 _LATER = 1.0
 """Seconds until a timer that the log did not let ring is tried again."""
+_LAST = 5.0
+"""Seconds for the timers that were on their way when this worker stopped asking."""
 
 
 async def due_in(log: Log, seconds: float) -> float:
@@ -121,13 +123,17 @@ class Timers:
         if self._consumption is None:
             return
         self._consumption.pause()
+        await self._finish(limit)
+        await self._consumption.stop()
+        await self._finish(_LAST)  # what was on its way
+
+    async def _finish(self, limit: float) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=limit)
-        late = [task for task in self._tasks if not task.done()]
+        late = list(self._tasks)
         for task in late:
             task.cancel()  # its lease ends, and another worker is handed it
         await asyncio.gather(*late, return_exceptions=True)
-        await self._consumption.stop()
 
     def _deliver(self, entry: LogDelivery) -> None:
         task = asyncio.get_running_loop().create_task(self._handle(entry))

@@ -157,9 +157,11 @@ class Turns:
         poll = _FIRST_POLL
         while waited.sequence in self._by_sequence and not self._closed:
             if waited.sequence not in self._here:
-                if await self._is_over(waited):
-                    self._over(waited.sequence)
-                    return
+                # A look that is not answered is no reason to give up: the next one may be.
+                with contextlib.suppress(LogUnavailable):
+                    if await self._is_over(waited):
+                        self._over(waited.sequence)
+                        return
                 if self._parked >= self._room:
                     raise NotYet  # its worker may have died: there must be a place for it
             # The event is for speed; whoever is woken looks again.

@@ -226,14 +226,16 @@ class DurableWorker:
         Returns:
             How many inputs were handed back unfinished. Idempotent.
         """
+        end = self._clock.monotonic() + drain
         for lane in self.lanes:
             if lane.consumption is not None:
                 lane.consumption.pause()
-        finishing = asyncio.gather(*(lane.finish(drain) for lane in self.lanes))
-        _, handed_back = await asyncio.gather(self._timers.stop(drain), finishing)
+        _, handed_back = await asyncio.gather(self._timers.stop(drain), self._finish(drain))
         for lane in self.lanes:
             if lane.consumption is not None:
                 await lane.consumption.stop()
+        # What was on its way while the lanes finished is there by now, and nothing comes any more.
+        handed_back += await self._finish(max(0.0, end - self._clock.monotonic()))
         for task in (self._heart, self._watch):
             if task is not None:
                 task.cancel()
@@ -241,7 +243,10 @@ class DurableWorker:
         if self._cancels is not None:
             await self._cancels.unsubscribe()
         await self.host.cancel_external_tasks()
-        return sum(handed_back)
+        return handed_back
+
+    async def _finish(self, limit: float) -> int:
+        return sum(await asyncio.gather(*(lane.finish(limit) for lane in self.lanes)))
 
     # Cancel and leases
 

@@ -126,11 +126,16 @@ async def test_a_running_node_is_bounded_by_what_remains(house: House, jump: flo
     client = await house.client(flow)
     msg = message(0, deadline_s=time.time() + 2.0)
     await client.emit(msg)
-    await asyncio.wait_for(gate.started.wait(), 30)
+    fetching = asyncio.ensure_future(client.fetch(trace_id=msg.trace_id, timeout=60))
+    started = asyncio.ensure_future(gate.started.wait())
+    await asyncio.wait([fetching, started], return_when=asyncio.FIRST_COMPLETED)
+    started.cancel()
     clock.ahead = jump
-    result = await client.fetch(trace_id=msg.trace_id, timeout=30)
+    result = await fetching
     assert result.payload == FinalAnswer(text="Deadline exceeded")
-    assert gate.runs == gate.cancelled >= 1
+    assert gate.runs == gate.cancelled
+    if house.calm:  # else its time may be over before a delivery arrives
+        assert gate.runs >= 1
 
 
 async def test_a_remote_call_is_given_what_remains(house: House) -> None:

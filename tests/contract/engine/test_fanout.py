@@ -10,7 +10,7 @@ import pytest
 from penguiflow import Context, FlowError, Message, Node, create
 from penguiflow.durable import claims as module
 from penguiflow.durable.audit import audit_trace
-from penguiflow.durable.envelope import WITH_CLAIMS, Envelope
+from penguiflow.durable.envelope import DEAD, WITH_CLAIMS, Envelope
 from penguiflow.durable.ledger import Books, TraceStatus
 from penguiflow.durable.log import Key, Kind, Log, LogUnavailable, Objects
 from penguiflow.durable.topology import everything
@@ -163,7 +163,8 @@ async def test_a_worker_that_dies_while_it_writes_the_outputs_loses_and_doubles_
     await house.worker(flow, lease=0.6)
     assert await until_over(client, msg.trace_id) is TraceStatus.COMPLETED
     await check(client.log, msg.trace_id, inputs=COUNT + 1)
-    assert runs == 1
+    if house.calm:  # else the record may not be taken, and follows from another run
+        assert runs == 1
 
 
 async def test_a_wide_join_is_emitted_once_by_several_workers(house: House) -> None:
@@ -241,7 +242,13 @@ async def test_outputs_whose_object_is_lost_end_with_a_reason(house: House) -> N
     assert await until_over(client, msg.trace_id) is TraceStatus.FAILED
     letters = await (await house.letters(flow)).letters()
     assert {letter.reason for letter in letters} == {"object_missing"}
-    for _ in range(100):
+    entries = (await client.books(msg.trace_id)).entries
+    written = sum(
+        e.stored.key.kind is Kind.OUTPUT and e.envelope is not None and e.envelope.outcome != DEAD
+        for e in entries
+    )
+    assert 0 < written <= 100  # what is on its way when its worker dies may not arrive
+    for _ in range(written):
         found = await client.fetch(trace_id=msg.trace_id, timeout=10)
         assert isinstance(found, Message)
     with pytest.raises(FlowError, match="gone or damaged"):

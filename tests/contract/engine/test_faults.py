@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 
 import pytest
 
 from penguiflow import Context, FinalAnswer, FlowError, Message
-from penguiflow.durable.log import Kind
+from penguiflow.durable.lane import Lane
+from penguiflow.durable.log import Consumption, Kind, LogDelivery
 from penguiflow.durable.topology import everything
 from tests.contract.engine.flows import (
     Gate,
@@ -18,6 +20,19 @@ from tests.contract.engine.flows import (
     square,
 )
 from tests.contract.engine.houses import LEASE, House
+
+
+class LastOne(Consumption):
+    """A consumption with a delivery that arrives just before it stops."""
+
+    def __init__(self, consumption: Consumption, arrive: Callable[[], None]) -> None:
+        self.release, self.pause = consumption.release, consumption.pause  # type: ignore[method-assign]
+        self.backlog = consumption.backlog  # type: ignore[method-assign]
+        self._consumption, self._arrive = consumption, arrive
+
+    async def stop(self) -> None:
+        self._arrive()
+        await self._consumption.stop()
 
 
 async def test_the_input_of_a_dead_worker_goes_to_another_one(house: House) -> None:
@@ -90,7 +105,9 @@ async def test_a_timeout_is_a_failure_with_its_code(house: House) -> None:
     trace_id = await client.emit(message(1))
     with pytest.raises(FlowError, match=r"timed out after 0.10s"):
         await client.fetch(trace_id=trace_id, timeout=30)
-    assert gate.cancelled == 1
+    assert gate.cancelled == gate.runs >= 1
+    if house.calm:  # else a commit that was not answered may be followed by another run
+        assert gate.runs == 1
 
 
 async def test_a_passed_deadline_is_answered_without_a_run(house: House) -> None:
@@ -115,6 +132,31 @@ async def test_stop_finishes_what_is_in_hand(house: House) -> None:
     gate.open.set()
     assert await stopping == 0
     assert (await client.fetch(trace_id=trace_id, timeout=30)).payload == "done"
+
+
+async def test_stop_waits_for_what_arrives_while_it_stops(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An input is on its way when the worker pauses, and arrives when the lanes had finished."""
+    gate, on_its_way = Gate(), asyncio.Queue[LogDelivery]()
+    flow = single(gate.node)
+    deliver = Lane.deliver
+    monkeypatch.setattr(Lane, "deliver", lambda lane, delivery: on_its_way.put_nowait(delivery))
+    worker = await house.worker(flow, lease=60)
+    (lane,) = worker.lanes
+    client = await house.client(flow)
+    trace_id = await client.emit(message(1))
+    delivery = await asyncio.wait_for(on_its_way.get(), 30)
+    assert lane.consumption is not None
+    lane.consumption = LastOne(lane.consumption, lambda: deliver(lane, delivery))
+    stopping = asyncio.create_task(worker.stop(drain=30))
+    await asyncio.wait_for(gate.started.wait(), 30)
+    assert not stopping.done()
+    gate.open.set()
+    assert await stopping == 0
+    assert lane.in_hand == []
+    if house.calm:
+        assert (await client.fetch(trace_id=trace_id, timeout=30)).payload == "done"
 
 
 async def test_stop_hands_back_what_it_cannot_finish(house: House) -> None:
