@@ -22,6 +22,7 @@ from penguiflow.mirror import MirrorBus
 from penguiflow.node import Node
 from penguiflow.registry import ModelRegistry
 from penguiflow.remote_support import RemoteSupport
+from penguiflow.round_trip import TraceResults
 from penguiflow.state.models import StoredEvent
 from penguiflow.state.protocols import StateStore
 from penguiflow.telemetry.instrument import FlowPlace, Instrument
@@ -326,7 +327,7 @@ class PenguiFlow(RemoteSupport):
             return await instrument.cancelling(trace_id, partial(canceller.start, trace_id))
         return await canceller.start(trace_id)
 
-    def subscribe(self, trace_id: str) -> AbstractContextManager[None]:
+    def subscribe(self, trace_id: str) -> AbstractContextManager[TraceResults]:
         """Within the context, every result of the trace is kept for `fetch(trace_id=...)`.
 
         A scoped emit keeps only the first. Fetching all results of a trace as they come, beside

@@ -161,7 +161,8 @@ class RoundTrips:
         if result is None:
             trace.readers += 1
             try:
-                result = await self._await_result(trace)
+                while result is None:
+                    result = await self._await_result(trace)
             finally:
                 trace.readers -= 1
                 if result is None and not trace.readers:
@@ -169,33 +170,67 @@ class RoundTrips:
         self._release(trace)
         return result.value
 
-    async def _await_result(self, trace: Trace) -> Result:
-        stops = self._stops
+    async def fetch_or_end(self, trace: Trace) -> Result | None:
+        """The oldest result of a trace that is subscribed to; None when nothing of it is left.
+
+        Raises as `fetch`.
+        """
+        result = self._egress.take_scoped(trace)
+        while result is None and not trace.is_over:
+            result = await self._await_result(trace)
+        if result is not None:
+            self._release(trace)
+        elif trace.cancelled or trace.trace_id in self._cancelled:
+            raise TraceCancelled(trace.trace_id)
+        return result
+
+    async def _await_result(self, trace: Trace) -> Result | None:
+        """The next result; None when nothing of the trace is left that could bring one."""
+        stops, woken = self._stops, False
         while True:
             if trace.cancelled or trace.trace_id in self._cancelled:
                 raise TraceCancelled(trace.trace_id)
             if stops != self._stops or not self._is_running():
                 raise _stopped()
+            if woken and trace.is_over:
+                return None
             if trace.waiting_readers is None:
                 trace.waiting_readers = deque()
             await wait_in(trace.waiting_readers)
-            result = self._egress.take_scoped(trace)
+            result, woken = self._egress.take_scoped(trace), True
             if result is not None:
                 return result
 
     @contextmanager
-    def subscribed(self, trace_id: str) -> Iterator[None]:
+    def subscribed(self, trace_id: str) -> Iterator[TraceResults]:
         """Keep every result of the trace from now on for fetches by its id."""
         self.used = True
         trace = self._traces.open(trace_id)
         trace.readers += 1
         trace.skipped = len(trace.results)
         try:
-            yield
+            yield TraceResults(self, trace)
         finally:
             trace.readers -= 1
             if not trace.readers:
                 self._release(trace)
+
+
+class TraceResults:
+    """The results of a trace that is subscribed to."""
+
+    def __init__(self, trips: RoundTrips, trace: Trace) -> None:
+        self._trips = trips
+        self._trace = trace
+
+    async def next(self) -> Result | None:
+        """The next result; None when nothing of the trace is queued, in work or unread any more.
+
+        Raises:
+            TraceCancelled: the trace was cancelled.
+            RuntimeError: the flow was stopped.
+        """
+        return await self._trips.fetch_or_end(self._trace)
 
 
 def _stopped() -> RuntimeError:

@@ -58,7 +58,9 @@ async def stream_flow(
 ) -> AsyncIterator[Any]:
     """Put a message into a running flow and yield the chunks of its trace as they come.
 
-    A result that is no chunk is yielded too, as its payload, and ends the stream.
+    A result that is no chunk is yielded too, as its payload, and ends the stream. So does the end
+    of the trace: a node that answers with a `Message` of another trace, or with nothing, leaves
+    none to wait for. What it made of another trace is fetched as that one's.
 
     Args:
         flow: A running flow.
@@ -71,13 +73,16 @@ async def stream_flow(
         TimeoutError: no result in time.
         TraceCancelled: the trace was cancelled.
     """
-    with flow.subscribe(parent_msg.trace_id):
+    with flow.subscribe(parent_msg.trace_id) as results:
         await flow.emit(parent_msg, to)
         ended = False
         while True:
             async with asyncio.timeout(timeout):
-                result = await flow.fetch(trace_id=parent_msg.trace_id)
-            payload = result.payload if isinstance(result, Message) else result
+                result = await results.next()
+            if result is None:
+                return
+            value = result.value
+            payload = value.payload if isinstance(value, Message) else value
             if not isinstance(payload, StreamChunk):
                 yield payload
                 return

@@ -79,6 +79,12 @@ class Trace:
         """Whether its next result is kept for a scoped fetch."""
         return self.locked or self.readers > 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is queued, in work, unread, or collected by a join."""
+        waits = self.buckets is not None and any(self.buckets.values())
+        return not (self.pending or self.runs or waits)
+
     def finished(self) -> None:
         """A message of it was worked off, dropped or fetched."""
         self.pending -= 1
@@ -168,6 +174,8 @@ class Traces:
         for callback in self.idle_callbacks:
             callback(trace.trace_id)
         if trace.readers:
+            if trace.waiting_readers:
+                wake_all(trace.waiting_readers)  # who wants to know that nothing comes any more
             return
         if trace.locked:
             self.on_unlock(trace)

@@ -55,9 +55,9 @@ def request() -> CallRequest:
 GOLDEN = {
     "request": (
         request(),
-        "9f01a461636d65a773756d6d617279a47461736ba373756d9a81a16e019001d920"
+        "9f01a461636d65a773756d6d617279a47461736ba373756d9b81a16e019001d920"
         + "74" * 32
-        + "a461636d65c000cb3ff0000000000000c080c3c0c0cb4004000000000000cb0000000000000000a0a0c0c0",
+        + "a461636d65c000cb3ff0000000000000c080c0c3c0c0cb4004000000000000cb0000000000000000a0a0c0c0",
     ),
     "events": (
         ReplyEvents(1, 2, 7, [Piece("a"), Piece("b", True, msgspec.Raw(b"\x80"))]),
@@ -72,6 +72,12 @@ GOLDEN = {
         "9d01a3656e6401a0a0a0c0a9636f6d706c657465640102c0cb0000000000000000cb0000000000000000",
     ),
 }
+WITHOUT_TRACESTATE = (
+    "9f01a461636d65a773756d6d617279a47461736ba373756d9a81a16e019001d920"
+    + "74" * 32
+    + "a461636d65c000cb3ff0000000000000c080c3c0c0cb4004000000000000cb0000000000000000a0a0c0c0"
+)
+"""The request as it was written before messages carried a `tracestate`."""
 READERS = {CallRequest: read_request, ReplyEvents: read_events, TaskRecord: read_record}
 
 
@@ -80,6 +86,10 @@ def test_bytes_stay_what_they_are(name: str) -> None:
     value, golden = GOLDEN[name]
     assert encode(value).hex() == golden
     assert READERS[type(value)](bytes.fromhex(golden)) == value
+
+
+def test_a_request_without_tracestate_is_read() -> None:
+    assert read_request(bytes.fromhex(WITHOUT_TRACESTATE)) == request()
 
 
 @pytest.mark.parametrize("name", GOLDEN)

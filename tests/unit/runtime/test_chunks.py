@@ -183,6 +183,45 @@ async def test_result_that_is_no_chunk_ends_the_stream(run: Run) -> None:
     assert [each async for each in stream_flow(flow, message("only"))] == ["only"]
 
 
+@pytest.mark.parametrize("include_final", [False, True])
+@pytest.mark.parametrize("streams", [False, True])
+async def test_stream_ends_when_the_final_message_is_of_another_trace(
+    run: Run, streams: bool, include_final: bool
+) -> None:
+    async def speak_elsewhere(msg: Any, ctx: Any) -> Any:
+        if streams:
+            await ctx.emit_chunk(parent=msg, text="a", done=True)
+        return message("end", trace_id="another")
+
+    flow = run(create(node(speak_elsewhere).to()))
+    async with asyncio.timeout(30):
+        got = stream_flow(flow, message(trace_id="t"), include_final=include_final)
+        assert [each.text async for each in got] == ["a"] * streams
+    assert (await flow.fetch(trace_id="another")).payload == "end"
+    assert forgotten(flow)
+
+
+async def test_stream_ends_when_no_result_is_left_to_wait_for(run: Run) -> None:
+    async def fall_silent(msg: Any, ctx: Any) -> None:
+        await ctx.emit_chunk(parent=msg, text="a")
+
+    flow = run(create(node(fall_silent).to()))
+    async with asyncio.timeout(30):
+        assert [each.text async for each in stream_flow(flow, message())] == ["a"]
+
+
+async def test_stop_of_the_flow_is_no_end_of_a_stream(run: Run) -> None:
+    async def hang(msg: Any, ctx: Any) -> None:
+        await asyncio.Event().wait()
+
+    flow = run(create(node(hang).to()))
+    stream = asyncio.ensure_future(anext(stream_flow(flow, message())))
+    await settle()
+    await flow.stop()
+    with pytest.raises(RuntimeError, match="not running"):
+        await stream
+
+
 async def test_streams_of_two_traces_are_not_mixed(run: Run) -> None:
     flow = run(create(node(speak, concurrency=4).to(), queue_maxsize=2))
 
