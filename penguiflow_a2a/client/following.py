@@ -176,14 +176,12 @@ class Following:
         self._name(task.id, task.context_id)
         self._history = list(task.history)
         if first:
+            self.status = task.status
             yield Named(task)
         news = list(self._compare(task))  # folds
         if not (first and self._known):
             yield from news
-        if first:
-            self.status = task.status
-        else:
-            yield from self._move(task.status)
+        yield from self._move(task.status)
 
     def _compare(self, task: Task) -> Iterator[Heard]:
         there = {each.artifact_id: each for each in task.artifacts}
