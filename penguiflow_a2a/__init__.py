@@ -7,6 +7,7 @@
     bearer_tokens, client_certificates      who calls
     A2AHttpTransport                        agents called by HTTP       penguiflow[a2a-client]
     A2AGrpcTransport                        agents called by gRPC       penguiflow[a2a-grpc]
+    PushSender                              tells webhooks              penguiflow[a2a-client]
 
 Names are imported when they are first used; with an extra missing, the error says which.
 """
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
     from penguiflow_a2a.outbound import OutboundPolicy, OutboundRefused
     from penguiflow_a2a.outbox import PushOutbox
+    from penguiflow_a2a.push import PushLimits, PushSender
     from penguiflow_a2a.service import A2AService
     from penguiflow_a2a.spec import A2ASpec
 
@@ -51,7 +53,9 @@ _HOMES = {
     "Patience": "client.calls",
     "PayloadMode": "config",
     "Principal": "identity",
+    "PushLimits": "push",
     "PushOutbox": "outbox",
+    "PushSender": "push",
     "add_a2a_grpc_service": "bindings.grpc",
     "bearer_tokens": "identity",
     "card_of": "cards",
@@ -66,6 +70,7 @@ _EXTRAS = {
     "client.calls": "a2a-client",
     "client.grpc": "a2a-grpc",
     "client.http": "a2a-client",
+    "push": "a2a-client",
 }
 
 
@@ -116,7 +121,9 @@ __all__ = [
     "Patience",
     "PayloadMode",
     "Principal",
+    "PushLimits",
     "PushOutbox",
+    "PushSender",
     "add_a2a_grpc_service",
     "bearer_tokens",
     "card_of",
