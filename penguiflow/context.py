@@ -64,7 +64,9 @@ class Site(Protocol):
     def idempotency_key(self, run: Invocation) -> str:
         """The id of (tenant, trace, node, input)."""
 
-    def collect(self, owner: Place, trace_id: str, message: Any, join: Join) -> Any:
+    def collect(
+        self, run: Invocation | None, owner: Place, trace_id: str, message: Any, join: Join
+    ) -> Any:
         """Add a message to what a join node has collected; the group when it is complete."""
 
     def ensure_trace_event(self, trace_id: str) -> asyncio.Event:
@@ -265,7 +267,7 @@ class Context:
         Returns:
             What the group becomes when it is complete, else None.
         """
-        return self._attached().collect(self.owner, trace_id, message, join)
+        return self._attached().collect(self._run, self.owner, trace_id, message, join)
 
     async def call_playbook(
         self, playbook: PlaybookFactory, parent_msg: Message, *, timeout: float | None = None

@@ -66,6 +66,8 @@ class Bucket(list[Any]):
     """Messages that may still come of groups whose time is over."""
     group: object | None = None
     """Which group is being collected, for its timer."""
+    spans: list[Any] | None = None
+    """What the instrument made of the runs that brought the messages; None without one."""
 
 
 def collect(bucket: Bucket, message: Any, join: Join) -> Any:

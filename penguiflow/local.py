@@ -261,9 +261,12 @@ class LocalHost:
         item.finish()
         return item.value
 
-    def collect(self, owner: Place, trace_id: str, message: Any, join: Join) -> Any:
+    def collect(
+        self, run: Invocation | None, owner: Place, trace_id: str, message: Any, join: Join
+    ) -> Any:
         assert isinstance(owner, Node)  # noqa: S101 - only a node joins
-        return self.joins.collect(owner, trace_id, message, join)
+        span = None if run is None or self.instrument is None else run.delivery.span
+        return self.joins.collect(owner, trace_id, message, join, span=span)
 
     # Runs (Host of a Worker)
 

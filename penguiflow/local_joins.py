@@ -20,11 +20,19 @@ class LocalJoins:
         self._host = host
         self._ending: set[asyncio.Task[None]] = set()
 
-    def collect(self, node: Node, trace_id: str, message: Any, join: Join) -> Any:
-        """Add a message; what its group becomes when it is complete, else None."""
+    def collect(
+        self, node: Node, trace_id: str, message: Any, join: Join, *, span: Any = None
+    ) -> Any:
+        """Add a message; what its group becomes when it is complete, else None.
+
+        `span` is what the instrument made of the run that brings the message.
+        """
         bucket = self._host.traces.open(trace_id).bucket(node)
         is_first = not bucket and not bucket.late
-        group = collect(bucket, message, join)
+        if span is None:
+            group = collect(bucket, message, join)
+        else:
+            group = self._observed(bucket, message, join, span)
         if is_first and group is None and join.timeout_s is not None:
             bucket.group = first = object()
 
@@ -37,6 +45,22 @@ class LocalJoins:
             bucket.group = None
         return group
 
+    def _observed(self, bucket: Bucket, message: Any, join: Join, span: Any) -> Any:
+        """The same, and the instrument is told of what a complete group was made of."""
+        if bucket.spans is None:
+            bucket.spans = []
+        if not bucket.late:
+            bucket.spans.append(span)
+        before = len(bucket)
+        group = collect(bucket, message, join)
+        if group is not None:
+            count = before + 1 - len(bucket)
+            others = [each for each in bucket.spans[:count] if each is not span]
+            del bucket.spans[:count]
+            if self._host.instrument is not None:
+                self._host.instrument.joined(span, others)
+        return group
+
     def _is_kept(self, node: Node, trace_id: str, bucket: Bucket) -> bool:
         """Whether the trace still has what was collected: it may have been cancelled since."""
         trace = self._host.traces.get(trace_id)
@@ -46,6 +70,7 @@ class LocalJoins:
     def _over(self, node: Node, trace_id: str, bucket: Bucket, join: Join) -> None:
         arrived, expected = len(bucket), join.expected(bucket[0])
         bucket.clear()
+        bucket.spans = None
         bucket.late = expected - arrived
         seconds = join.timeout_s or 0.0
         error = join_timeout(node, trace_id, seconds, arrived=arrived, expected=expected)

@@ -129,7 +129,9 @@ class DurableHost(RemoteSupport):
         delivery = delivery_of(run)
         return derive(self.log.tenant, str(run.trace_id), str(run.node.name), delivery.input_id)
 
-    def collect(self, owner: Place, trace_id: str, message: Any, join: Join) -> Any:
+    def collect(
+        self, run: Invocation | None, owner: Place, trace_id: str, message: Any, join: Join
+    ) -> Any:
         msg = "a durable join keeps its state in the log"
         raise RuntimeError(msg)
 

@@ -87,6 +87,9 @@ class FlowMetrics:
     def cancelled_by(self, spans: Iterable[Any], traceparent: str | None) -> None:
         """Counted by each run's end."""
 
+    def joined(self, span: Any, others: Sequence[Any]) -> None:
+        """Each of them is counted."""
+
     def backlog(self, node: str, pending: int, in_hand: int) -> None:
         labels = (*self._base, (c.NODE, node))
         self._meters.tally(m.PENDING).at(labels).value = pending

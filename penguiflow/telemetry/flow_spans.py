@@ -20,7 +20,7 @@ from penguiflow.telemetry.instrument import (
     FlowPlace,
     NodeInstrument,
 )
-from penguiflow.telemetry.node_spans import DurableNodeSpans, LocalNodeSpans
+from penguiflow.telemetry.node_spans import MOST_LINKS, DurableNodeSpans, LocalNodeSpans
 from penguiflow.telemetry.outcomes import error_type
 from penguiflow.telemetry.servers import ServerAttributes
 from penguiflow.telemetry.tracer import ambient
@@ -219,6 +219,15 @@ class FlowSpans:
         for run in spans:
             if run is not None and run.recording:
                 cast("Attempt", run).span.add_link(context)
+
+    def joined(self, span: Any, others: Sequence[Any]) -> None:
+        run = cast("Attempt", span)
+        if not run.recording:
+            return
+        run.span.set_attribute(c.BATCH, len(others) + 1)
+        for other in others[:MOST_LINKS]:
+            if other.recording:
+                run.span.add_link(other.context)
 
     # Only metrics have these
 

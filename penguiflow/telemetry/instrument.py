@@ -108,6 +108,9 @@ class FlowInstrument(Protocol):
     def cancelled_by(self, spans: Iterable[Span], traceparent: str | None) -> None:
         """These runs are about to be cancelled; by which cancel, if it is known."""
 
+    def joined(self, span: Span, others: Sequence[Span]) -> None:
+        """The run completes a group of a local join; the others brought its earlier messages."""
+
     def backlog(self, node: str, pending: int, in_hand: int) -> None:
         """Inputs of a hosted node that are not settled: in nobody's hands, in some worker's."""
 

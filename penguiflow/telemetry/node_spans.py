@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from penguiflow.durable.log import LogDelivery
     from penguiflow.invocation import Delivery
 
-_MOST_LINKS = 128
+MOST_LINKS = 128
 """The SDK keeps no more."""
 
 
@@ -201,11 +201,11 @@ class DurableNodeSpans(NodeSpans):
 def _others(delivery: DurableDelivery, parent: SpanContext | None) -> list[Link]:
     """Links to the other messages of a join; the parent is the one that completed it."""
     found = []
-    for stored, envelope in delivery.joined[:_MOST_LINKS]:
+    for stored, envelope in delivery.joined[:MOST_LINKS]:
         context = span_context(envelope.traceparent, envelope.tracestate)
         if parent is None or context is None or context.span_id != parent.span_id:
             found.append((context, {c.MESSAGE_ID: stored.key.input, c.SEQUENCE: stored.sequence}))
     return links_to(found)
 
 
-__all__ = ["DurableNodeSpans", "LocalNodeSpans"]
+__all__ = ["MOST_LINKS", "DurableNodeSpans", "LocalNodeSpans"]

@@ -117,6 +117,10 @@ class _Flow(_Parts[FlowInstrument]):
         for part, each in zip(self._parts, own, strict=False):
             part.cancelled_by(each, traceparent)
 
+    def joined(self, span: Span, others: Sequence[Span]) -> None:
+        for index, part in enumerate(self._parts):
+            part.joined(span[index], [each[index] for each in others])
+
     def backlog(self, node: str, pending: int, in_hand: int) -> None:
         for part in self._parts:
             part.backlog(node, pending, in_hand)

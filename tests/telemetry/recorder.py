@@ -64,6 +64,9 @@ class Recorder:
     def cancelled_by(self, spans: Any, traceparent: str | None) -> None:
         self.told.append(("cancelled_by", list(spans), traceparent))
 
+    def joined(self, span: Any, others: Any) -> None:
+        self.told.append(("joined", span, list(others)))
+
     # Node
 
     def begin(self, *what: Any, **call: Any) -> int:

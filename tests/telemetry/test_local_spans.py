@@ -10,9 +10,12 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from penguiflow import Context, Message, Node, NodePolicy, create
-from penguiflow.telemetry import SpanIds, joined
+from penguiflow.metrics import FlowEvent
+from penguiflow.patterns import join_k
+from penguiflow.telemetry import Instruments, SpanIds, joined
 from tests.contract.engine.flows import PLAIN, Gate, message, single, square
 from tests.support.eventually import eventually
+from tests.telemetry.metered import Metered
 from tests.telemetry.spans import Spans, parent_of, trace_of
 
 
@@ -165,3 +168,50 @@ async def test_events_and_log_records_name_their_span() -> None:
     assert (records[0].otelTraceID, records[0].otelSpanID) == (msg.trace_id, own)
     of_node = [event for event in told if event.event_type in ("node_start", "node_success")]
     assert [event.extra["span_id"] for event in of_node] == [own, own]
+
+
+@pytest.mark.parametrize("group", [2, 3])
+async def test_a_local_join_links_to_the_runs_that_brought_its_other_messages(group: int) -> None:
+    spans, metered = Spans(), Metered()
+    join = join_k("join", group)
+    flow = create(join.to(), telemetry=Instruments([spans.tracing, metered.metrics]))
+    flow.run()
+    msg = message(1)
+    for _ in range(2 * group):
+        await flow.emit(msg)
+    await flow.fetch()
+    await flow.fetch()
+    await flow.stop()
+    runs = spans.named("join")
+    for first in (0, group):
+        *others, last = runs[first : first + group]
+        links = [link.context.span_id for link in last.links]
+        assert links == [run.context.span_id for run in others]
+        assert last.attributes["messaging.batch.message_count"] == group
+        assert not any(run.links for run in others)
+
+
+async def test_a_local_join_whose_time_is_up_forgets_its_runs() -> None:
+    spans = Spans()
+    join = join_k("join", 2, timeout_s=0.05)
+    failed = asyncio.Event()
+
+    async def watch(event: FlowEvent) -> None:
+        if event.event_type == "node_failed":
+            failed.set()
+
+    flow = create(
+        join.to(), telemetry=spans.tracing, emit_errors_to_rookery=True, middlewares=[watch]
+    )
+    flow.run()
+    await flow.emit(msg := message(1))
+    async with asyncio.timeout(30):
+        await failed.wait()
+    for _ in range(3):  # the first is late
+        await flow.emit(msg)
+    assert await flow.fetch()
+    assert await flow.fetch()
+    await flow.stop()
+    runs = spans.named("join")
+    assert [len(run.links) for run in runs] == [0, 0, 0, 1]
+    assert runs[3].links[0].context.span_id == runs[2].context.span_id
