@@ -11,6 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -39,6 +42,17 @@ class Received:
     @property
     def pid(self) -> int:
         return int(self.resource["process.pid"])
+
+
+@dataclass
+class Measured:
+    """One data point of a metric as it was exported."""
+
+    name: str
+    value: float
+    """Of a histogram, how often."""
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
 
 
 def _value(value: Any) -> Any:
@@ -79,6 +93,22 @@ def _read(request: ExportTraceServiceRequest) -> list[Received]:
     ]
 
 
+def _measured(request: ExportMetricsServiceRequest) -> list[Measured]:
+    return [
+        Measured(
+            metric.name,
+            point.count if kind == "histogram" else getattr(point, point.WhichOneof("value")),
+            _attributes(point.attributes),
+            _attributes(group.resource.attributes),
+        )
+        for group in request.resource_metrics
+        for scope in group.scope_metrics
+        for metric in scope.metrics
+        for kind in (metric.WhichOneof("data"),)
+        for point in getattr(metric, kind).data_points
+    ]
+
+
 class Receiver:
     """Listens on a free port until the block ends.
 
@@ -90,6 +120,7 @@ class Receiver:
         self.delay = delay
         self.bodies: list[bytes] = []
         self._spans: list[Received] = []
+        self._measures: list[Measured] = []
         self._news = threading.Condition()
         receiver = self
 
@@ -99,7 +130,10 @@ class Receiver:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 time.sleep(receiver.delay)
-                receiver.take(body)
+                if self.path.endswith("/v1/metrics"):
+                    receiver.take_metrics(body)
+                else:
+                    receiver.take(body)
                 self.send_response(200)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
@@ -123,6 +157,26 @@ class Receiver:
             self.bodies.append(body)
             self._spans.extend(_read(request))
             self._news.notify_all()
+
+    def take_metrics(self, body: bytes) -> None:
+        request = ExportMetricsServiceRequest()
+        request.ParseFromString(body)
+        with self._news:
+            self._measures.extend(_measured(request))
+            self._news.notify_all()
+
+    def wait_measured(self, name: str, at_least: float, timeout: float = 30.0) -> Measured:
+        """The first data point of the metric that has reached the value."""
+
+        def reached() -> Measured | None:
+            points = (m for m in self._measures if m.name == name and m.value >= at_least)
+            return next(points, None)
+
+        with self._news:
+            found = self._news.wait_for(reached, timeout)
+            names = sorted({(m.name, m.value) for m in self._measures})
+        assert found is not None, f"{name} not seen in {timeout} s; there are {names}"
+        return found
 
     @property
     def spans(self) -> list[Received]:
@@ -156,4 +210,4 @@ class Receiver:
         self._server.server_close()
 
 
-__all__ = ["Received", "Receiver"]
+__all__ = ["Measured", "Received", "Receiver"]
