@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from penguiflow import Headers, Message, Node, NodePolicy, StoredEvent, create
+from penguiflow.core import TraceCancelled
 from penguiflow_nats import NatsStateStore, NatsTransport, imported, redriver, runtime, serve
 from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import NoResponders, NotImported, WrongTenant
@@ -25,10 +26,19 @@ PLAIN = NodePolicy(validate="none")
 LARGE = "x" * 900_000
 
 
+began, ended = asyncio.Event(), asyncio.Event()
+
+
 async def work(message: Message, ctx: Any) -> Message:
     value = message.payload
     if value == "broken":
         raise ValueError(value)
+    if value == "hang":
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
     return message.model_copy(update={"payload": f"{message.headers.tenant}:{value}"})
 
 
@@ -96,6 +106,36 @@ async def test_a_client_in_the_workers_account_sees_the_same(shared: Connection)
         *chunks, _ = [each async for each in client.stream(sent("acme", "stream"), timeout=30)]
         assert [chunk.text for chunk in chunks] == ["a", "b"]
         assert await client.cancel(traces[0]) is False
+
+
+async def test_a_cancel_in_the_tenants_account_stops_a_node_of_the_shared_worker(
+    place: SharedSite, shared: Connection
+) -> None:
+    began.clear()
+    ended.clear()
+    async with (
+        await place.app("acme") as app,
+        runtime.client(flow(), app, tenant="acme", storage=SMALL) as client,
+        asyncio.timeout(60),
+    ):
+        trace = await client.emit(sent("acme", "hang"))
+        await began.wait()
+        assert await client.cancel(trace) is True
+        await ended.wait()
+        with pytest.raises(TraceCancelled):
+            await client.fetch(trace_id=trace, timeout=30)
+
+
+async def test_the_server_comes_back_and_all_tenants_are_served_again(
+    place: SharedSite, shared: Connection
+) -> None:
+    await place.server.kill()
+    await place.server.start()
+    for tenant in TENANTS:
+        own = imported(shared, tenant)
+        async with runtime.client(flow(), own, tenant=tenant, storage=SMALL) as client:
+            result = await client.round_trip(sent(tenant, 1), timeout=60)
+            assert result.payload == f"{tenant}:1"
 
 
 async def test_writes_go_in_batches_over_imports_too(shared: Connection) -> None:
