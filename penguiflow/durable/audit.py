@@ -12,8 +12,9 @@ An input is
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -21,6 +22,7 @@ import msgspec
 
 from penguiflow.durable import weight
 from penguiflow.durable.arrivals import Arrival, Groups, arrivals_of, groups_of
+from penguiflow.durable.claims import claim_of
 from penguiflow.durable.envelope import DEAD, EGRESS, Envelope, Output
 from penguiflow.durable.ledger import Books, Entry, TraceStatus
 from penguiflow.durable.log import Key, Kind, Stored
@@ -128,6 +130,7 @@ def audit_trace(
     now: float,
     idle: float = IDLE,
     joins: Collection[str] = (),
+    parts: Mapping[str, Sequence[Output]] | None = None,
 ) -> TraceAudit:
     """The audit of one trace.
 
@@ -137,13 +140,20 @@ def audit_trace(
         now: The time by the log's clock, for what is idle.
         idle: Seconds without a new entry after which what is missing will not come.
         joins: Names of nodes that join; one whose group has a record is known by that record.
+        parts: The outputs that lie in objects, by object (`read_parts`); those of an object that
+            is not given are counted, but not compared.
     """
-    return _Auditor(trace, list(stored), now - idle, joins).result()
+    return _Auditor(trace, list(stored), now - idle, joins, parts or {}).result()
 
 
 class _Auditor:
     def __init__(
-        self, trace: str, stored: list[Stored], stale: float, joins: Collection[str]
+        self,
+        trace: str,
+        stored: list[Stored],
+        stale: float,
+        joins: Collection[str],
+        parts: Mapping[str, Sequence[Output]],
     ) -> None:
         first: dict[Key, Stored] = {}
         for entry in sorted(stored, key=lambda entry: entry.sequence):
@@ -151,6 +161,7 @@ class _Auditor:
         self._books = Books.of(trace, first.values())
         status = self._books.status
         self._joins = joins
+        self._parts = parts
         self._cancelled = status is TraceStatus.CANCELLED
         newest = max((_expected(entry) for entry in self._books.entries), default=0.0)
         self._over = status.is_terminal or newest < stale
@@ -235,15 +246,18 @@ class _Auditor:
             kind = entry.stored.key.kind
             if kind not in (Kind.RECORD, Kind.INGRESS) or entry.envelope is None:
                 continue
-            for key, target, expected in outputs_of(entry.stored.key, entry.envelope):
-                found = there.pop(key, None)
-                if found is None:
-                    self._input(target, key.input, answered=False, missing="entry of the output")
-                elif found.envelope is not None and not _same(found.envelope, expected):
-                    detail = "the output differs from what its record says"
-                    self._find(Fault.TWICE, target, key.input, detail)
+            for expected in outputs_of(entry.stored.key, entry.envelope):
+                self._output(there, *expected)
         for key in there:
             self._find(Fault.TWICE, key.node, key.input, "the output follows from no record")
+
+    def _output(self, there: dict[Key, Entry], key: Key, target: str, expected: Envelope) -> None:
+        found = there.pop(key, None)
+        if found is None:
+            self._input(target, key.input, answered=False, missing="entry of the output")
+        elif found.envelope is not None and not _same(found.envelope, expected):
+            detail = "the output differs from what its record says"
+            self._find(Fault.TWICE, target, key.input, detail)
 
     def _submissions(self) -> None:
         """What was submitted for later and has not been delivered."""
@@ -254,7 +268,8 @@ class _Auditor:
                 self._input("", key.input, answered=False, missing="delivery of the submission")
 
     def _parted(self, there: dict[Key, Entry]) -> None:
-        """Take out the outputs that lie in parts: how many there must be is known, not which."""
+        """Take out the outputs that lie in parts. Of one that was not read it is known how many
+        there must be, not which."""
         parted = [
             (entry.stored.key, entry.envelope, part)
             for entry in self._books.entries
@@ -271,8 +286,18 @@ class _Auditor:
                 output_id(record.trace, envelope.node, record.input, part.first + index)
                 for index in range(part.count)
             ]
-            found = [there.pop(key) for identity in ids for key in by_input[identity]]
-            if any(e.envelope is not None and e.envelope.outcome == DEAD for e in found):
+            keys = [key for identity in ids for key in by_input[identity]]
+            written = [there[key].envelope for key in keys]
+            lost = any(e is not None and e.outcome == DEAD for e in written)
+            outputs = None if lost else self._parts.get(part.name)
+            if outputs is not None:
+                share = weight.split(envelope.weight, _targets(envelope))
+                for identity, output in zip(ids, outputs, strict=True):
+                    for one in _entries_of(record.trace, envelope, identity, output, share):
+                        self._output(there, *one)
+                continue
+            found = [there.pop(key) for key in keys]
+            if lost:
                 continue  # the object was lost, and the branches that are missing were ended
             for _ in range(part.targets - len(found)):
                 self._input("", record.input, answered=False, missing="entry of an output")
@@ -285,18 +310,25 @@ def outputs_of(record: Key, envelope: Envelope) -> Iterator[tuple[Key, str, Enve
     """The entries that have to be written from a record: key, target and content of each."""
     if not envelope.expanded or not envelope.outputs:
         return
-    total = sum(len(output.targets) for output in envelope.outputs)
-    share = weight.split(envelope.weight, total)
+    share = weight.split(envelope.weight, _targets(envelope))
     for index, output in enumerate(envelope.outputs):
         identity = output_id(record.trace, envelope.node, record.input, index)
-        for target in output.targets:
-            node = EGRESS_TOKEN if target == EGRESS else token(target)
-            single = msgspec.structs.replace(output, targets=(target,))
-            yield (
-                Key(Kind.OUTPUT, record.trace, node, identity),
-                target,
-                _entry(envelope, single, share),
-            )
+        yield from _entries_of(record.trace, envelope, identity, output, share)
+
+
+def _targets(envelope: Envelope) -> int:
+    """How many entries follow from a record."""
+    inline = sum(len(output.targets) for output in envelope.outputs)
+    return inline + sum(part.targets for part in envelope.parts)
+
+
+def _entries_of(
+    trace: str, envelope: Envelope, identity: str, output: Output, share: str
+) -> Iterator[tuple[Key, str, Envelope]]:
+    for target in output.targets:
+        node = EGRESS_TOKEN if target == EGRESS else token(target)
+        single = msgspec.structs.replace(output, targets=(target,))
+        yield Key(Kind.OUTPUT, trace, node, identity), target, _entry(envelope, single, share)
 
 
 def _expected(entry: Entry) -> float:
@@ -311,14 +343,33 @@ def _entry(envelope: Envelope, output: Output, share: str) -> Envelope:
     )
 
 
-def _same(one: Envelope, other: Envelope) -> bool:
-    return (one.outputs, one.weight, one.node, one.input, one.outcome) == (
-        other.outputs,
-        other.weight,
-        other.node,
-        other.input,
-        other.outcome,
+def _same(found: Envelope, expected: Envelope) -> bool:
+    return (found.weight, found.node, found.input, found.outcome) == (
+        expected.weight,
+        expected.node,
+        expected.input,
+        expected.outcome,
+    ) and (
+        found.outputs == expected.outputs
+        or [_plain(*pair) for pair in zip(found.outputs, expected.outputs, strict=False)]
+        == list(expected.outputs)
     )
+
+
+def _plain(found: Output, expected: Output) -> Output:
+    """The output, with the values that went into objects only as it became an entry of its own."""
+    values = {
+        field: there
+        for field in ("payload", "meta")
+        if _holds(getattr(found, field), there := getattr(expected, field))
+    }
+    return msgspec.structs.replace(found, **values)
+
+
+def _holds(found: msgspec.Raw, value: msgspec.Raw) -> bool:
+    claim = claim_of(found)
+    digest = None if claim is None else claim[0].rpartition(".")[2]
+    return digest is not None and digest == hashlib.sha256(memoryview(value)).hexdigest()
 
 
 def _by_node(arrivals: list[Arrival]) -> dict[str, list[Arrival]]:

@@ -12,6 +12,8 @@ from typing import Final
 from penguiflow.cli.options import option, seconds
 from penguiflow.cli.output import say
 from penguiflow.durable.audit import IDLE, Report, TraceAudit, audit_trace
+from penguiflow.durable.audit_parts import read_parts
+from penguiflow.durable.claims import Claims
 from penguiflow.durable.log import Stored
 from penguiflow_nats.commands.period import Period, add_period, period
 from penguiflow_nats.commands.reading import traces_of
@@ -77,15 +79,16 @@ async def _audit(args: Namespace) -> _Audited:
         traces = await traces_of(log)
         await log.synchronise()
         now = log.server_time()
-    wanted = period(args.since, args.until, now=now)
-    joins = {str(node.name) for node in flow.graph.nodes if node.join is not None}
-    audits, last = [], {}
-    for trace, entries in traces.items():
-        if not _accepted(entries, wanted):
-            continue
-        audit = audit_trace(trace, entries, now=now, idle=args.idle, joins=joins)
-        audits.append(audit)
-        last[audit.trace] = max(entry.timestamp for entry in entries)
+        wanted = period(args.since, args.until, now=now)
+        joins = {str(node.name) for node in flow.graph.nodes if node.join is not None}
+        audits, last, claims = [], {}, Claims(log)
+        for trace, entries in traces.items():
+            if not _accepted(entries, wanted):
+                continue
+            parts = await read_parts(claims, entries)
+            audit = audit_trace(trace, entries, now=now, idle=args.idle, joins=joins, parts=parts)
+            audits.append(audit)
+            last[audit.trace] = max(entry.timestamp for entry in entries)
     return _Audited(Report(audits), last)
 
 

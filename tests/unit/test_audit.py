@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from penguiflow.durable import claims
 from penguiflow.durable.audit import Fault, Report, TraceAudit, audit_trace
+from penguiflow.durable.audit_parts import read_parts
 from penguiflow.durable.client import DurableClient
 from penguiflow.durable.envelope import Envelope, decode, encode
 from penguiflow.durable.ledger import TraceStatus
@@ -211,3 +213,40 @@ def test_the_report_adds_up_and_its_line_names_only_what_is_there(squares: Run) 
     assert not report.is_clean
     assert report.line() == "sent=16 settled=15 lost=1 twice=0"
     assert Report([squares.audit()]).is_clean
+
+
+async def test_an_output_that_differs_from_what_lies_in_its_part_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(claims, "PART_BYTES", 64 * 1024)
+    house, count = MemoryHouse(), 700
+
+    async def many(msg: Any, ctx: Any) -> None:
+        for number in range(count):
+            await ctx.emit(f"{number}" * 1000)
+
+    try:
+        flow = single(many)
+        await house.worker(flow)
+        client = await house.client(flow)
+        trace = await client.emit(message(1))
+        for _ in range(count):
+            await client.fetch(trace_id=trace, timeout=10)
+        run = Run([entry.stored for entry in (await client.books(trace)).entries])
+        parts = await read_parts(claims.Claims(client.log), run.stored)
+    finally:
+        await house.close()
+    assert sum(len(outputs) for outputs in parts.values()) == count
+
+    def audit(run: Run) -> TraceAudit:
+        return audit_trace(run.stored[0].key.trace, run.stored, now=LATER, parts=parts)
+
+    one, other = [e for e in run.stored if e.key.kind is Kind.OUTPUT][:2]
+    (output,) = decode(other.data).outputs
+    damaged = run.change(one, lambda entry: msgspec.structs.replace(entry, outputs=(output,)))
+    assert audit(run).findings == []
+    assert damaged.audit().findings == []  # as long as nobody reads the part
+    assert [(f.fault, f.input) for f in audit(damaged).findings] == [(Fault.TWICE, one.key.input)]
+    assert [(f.fault, f.input) for f in audit(run.drop(one)).findings] == [
+        (Fault.LOST, one.key.input)
+    ]

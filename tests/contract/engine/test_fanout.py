@@ -10,6 +10,7 @@ import pytest
 from penguiflow import Context, FlowError, Message, Node, create
 from penguiflow.durable import claims as module
 from penguiflow.durable.audit import audit_trace
+from penguiflow.durable.audit_parts import read_parts
 from penguiflow.durable.envelope import DEAD, WITH_CLAIMS, Envelope
 from penguiflow.durable.ledger import Books, TraceStatus
 from penguiflow.durable.log import Key, Kind, Log, LogUnavailable, Objects
@@ -52,7 +53,9 @@ def record_of(books: Books, node: str) -> Envelope:
 
 
 async def check(log: Log, trace: str, *, inputs: int) -> None:
-    audit = audit_trace(trace, await log.read(everything(trace)), now=log.server_time())
+    stored = await log.read(everything(trace))
+    parts = await read_parts(module.Claims(log), stored)
+    audit = audit_trace(trace, stored, now=log.server_time(), parts=parts)
     assert audit.findings == []
     assert (audit.sent, audit.settled) == (inputs, inputs)
 

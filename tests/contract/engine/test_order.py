@@ -14,7 +14,7 @@ from penguiflow.durable.check import check_durable
 from penguiflow.durable.topology import FlowNotDurable
 from penguiflow.patterns import join_k
 from tests.contract.engine.flows import PLAIN, Gate, answer, message, single
-from tests.contract.engine.houses import House
+from tests.contract.engine.houses import LEASE, House
 
 
 def account(msg: Message) -> Any:
@@ -49,7 +49,8 @@ def ordered(func: Any, **policy: Any) -> Any:
 
 
 def firsts(numbers: list[int]) -> list[int]:
-    """Each number once, where it comes first."""
+    """Each number once, where it comes first: on a bad line a delivery may come once more while its
+    worker lives, and then runs beside the first one."""
     return list(dict.fromkeys(numbers))
 
 
@@ -82,7 +83,7 @@ async def test_inputs_of_a_key_run_in_order_and_those_of_others_at_once(house: H
         assert dict(diary.done) == {key: list(range(20)) for key in "abcd"}
         assert not diary.overlaps
         assert all(begun == sorted(begun) for begun in diary.begun.values())
-    else:  # a delivery that comes once more while its worker lives may run beside the first one
+    else:
         for each in (diary.begun, diary.done):
             assert {key: firsts(numbers) for key, numbers in each.items()} == {
                 key: list(range(20)) for key in "abcd"
@@ -157,8 +158,10 @@ async def test_the_death_of_a_worker_keeps_the_order(house: House) -> None:
     for _ in range(2):
         await house.worker(flow, lease=0.6)
     assert await results(client, traces) == sent
-    assert dict(diary.done) == {key: list(range(10)) for key in "ab"}
-    assert not diary.overlaps
+    done = diary.done if house.calm else {key: firsts(each) for key, each in diary.done.items()}
+    assert dict(done) == {key: list(range(10)) for key in "ab"}
+    if house.calm:
+        assert not diary.overlaps
 
 
 async def test_an_input_that_fails_for_good_lets_the_next_one_go(house: House) -> None:
@@ -204,16 +207,18 @@ async def test_a_drain_hands_back_what_waits_for_its_turn(house: House) -> None:
         return await gate.node(msg, ctx)
 
     flow = ordered(node)
-    leaving = await house.worker(flow, lease=30)
+    lease = 30 if house.calm else LEASE
+    leaving = await house.worker(flow, lease=lease)
     client = await house.client(flow)
     traces = [await client.emit(message(("a", number))) for number in range(5)]
     await asyncio.wait_for(gate.started.wait(), 10)
     stopping = asyncio.create_task(leaving.stop(drain=20))
     gate.open.set()
     await stopping
-    await house.worker(flow, lease=30)
+    await house.worker(flow, lease=lease)
     assert await results(client, traces) == ["done"] * 5
-    assert gate.runs == 5
+    if house.calm:
+        assert gate.runs == 5
 
 
 async def test_a_key_that_cannot_be_had_is_a_dead_letter(house: House) -> None:
@@ -257,7 +262,12 @@ async def test_two_nodes_in_a_row_keep_the_order_over_a_fan_out(house: House) ->
     for trace in traces:
         for _ in range(3):
             await client.fetch(trace_id=trace, timeout=60)
-    assert dict(seen) == {key: [n for n in range(10) for _ in range(3)] for key in "ab"}
+    if house.calm:
+        assert dict(seen) == {key: [n for n in range(10) for _ in range(3)] for key in "ab"}
+    else:
+        assert {key: firsts(each) for key, each in seen.items()} == {
+            key: list(range(10)) for key in "ab"
+        }
 
 
 async def test_a_large_input_waits_for_its_turn_like_any_other(
@@ -277,7 +287,7 @@ async def test_a_large_input_waits_for_its_turn_like_any_other(
     for _ in range(2):
         await house.worker(flow)
     assert await results(client, traces) == [0, 1, 2, 3]
-    assert order == [0, 1, 2, 3]
+    assert (order if house.calm else firsts(order)) == [0, 1, 2, 3]
 
 
 def test_a_join_cannot_keep_an_order() -> None:

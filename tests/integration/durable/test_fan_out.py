@@ -18,9 +18,10 @@ from penguiflow_nats.server import EmbeddedServer
 from tests.integration.durable import app
 from tests.integration.durable.conftest import Process, StartWorker
 
-MOST = app.COUNT * app.SIZE * 3 // 4
-"""Bytes by which a worker may grow. All that is emitted is more, and would be held twice: as
-values, and packed."""
+MOST = app.COUNT * app.SIZE * 3 // 2
+"""Bytes by which a worker may grow. All that is emitted would be held twice, as values and packed,
+which is a third more. What must be held does not grow with it: the outputs that wait for a part,
+the parts on their way, and the entries on their way."""
 
 
 def memory(process: Process, what: str) -> int:
