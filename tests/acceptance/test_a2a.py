@@ -40,6 +40,12 @@ def test_replicas(program: Program) -> None:
     assert out.endswith(STOPPED)
 
 
+def test_mesh(program: Program) -> None:
+    out = program.run(EXAMPLES / "a2a_mesh" / "flow.py")
+    assert "the agent says {'words': 3}" in out
+    assert out.endswith(STOPPED)
+
+
 @pytest.mark.parametrize("board", ["nats", "memory"])
 async def test_serve_takes_messages_until_it_is_told_to_stop(tmp_path: Path, board: str) -> None:
     (tmp_path / "app.py").write_text(AGENT)
