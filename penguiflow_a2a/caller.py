@@ -29,6 +29,8 @@ PATH_TENANT = "penguiflow.path_tenant"
 """Key: the tenant of the path; empty for none."""
 BINDING = "penguiflow.binding"
 """Key: which binding the request came by."""
+TRACEPARENT = "penguiflow.traceparent"
+"""Key: the W3C trace context of the operation itself, where it is observed."""
 
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.\d{1,9})?")
 _TENANT = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
@@ -46,6 +48,8 @@ class Caller:
     """Whose tasks are seen: tenant and principal as one token."""
     headers: Mapping[str, str]
     binding: str
+    traceparent: str | None = None
+    """What the work that is ordered goes on from."""
 
 
 def caller_of(
@@ -74,12 +78,14 @@ def caller_of(
     if principal.tenant is not None and principal.tenant != tenant:
         # Not authorised must look like not found, for tenants that exist and those that do not.
         raise TaskNotFoundError
+    headers = context.state.get(HEADERS, {})
     return Caller(
         tenant,
         principal,
         owner_token(tenant, principal.name),
-        context.state.get(HEADERS, {}),
+        headers,
         context.state.get(BINDING, ""),
+        context.state.get(TRACEPARENT) or headers.get("traceparent"),
     )
 
 

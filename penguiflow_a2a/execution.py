@@ -15,6 +15,8 @@ from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow.serving.flow import FlowHandler
 from penguiflow.serving.handling import Failed, InputRequired, TaskContext
+from penguiflow.telemetry.instrument import Instrument
+from penguiflow.telemetry.joined import continuing
 from penguiflow.types import FinalAnswer, Headers, Message
 from penguiflow_a2a.config import PayloadMode
 from penguiflow_a2a.outcome import pack_outcome
@@ -36,6 +38,7 @@ class Execution:
         target: Where messages are emitted to; all ingress nodes by default.
         registry: The models of nodes that validate.
         headers: Fields of the headers, beside the tenant.
+        telemetry: Observes the flow, if it has none of its own.
     """
 
     def __init__(
@@ -46,13 +49,14 @@ class Execution:
         target: Any = None,
         registry: ModelRegistry | None = None,
         headers: Mapping[str, Any] | None = None,
+        telemetry: Instrument | None = None,
     ) -> None:
         self._mode = mode
         self._headers = dict(headers or {})
         self._flow: FlowHandler | None = None
         self._function: Function | None = None
         if isinstance(agent, PenguiFlow):
-            self._flow = FlowHandler(agent, registry, to=target)
+            self._flow = FlowHandler(agent, registry, to=target, telemetry=telemetry)
         elif inspect.iscoroutinefunction(agent):
             self._function = agent
         else:
@@ -71,6 +75,10 @@ class Execution:
 
     async def __call__(self, content: bytes, ctx: TaskContext) -> Any:
         """The packed result of a message. Raises as `TaskHandler`."""
+        with continuing(ctx.traceparent):
+            return await self._result(content, ctx)
+
+    async def _result(self, content: bytes, ctx: TaskContext) -> Any:
         message, answers = self._message(content, ctx), list[Any]()
         first = message.payload
         while True:

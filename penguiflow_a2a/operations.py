@@ -13,6 +13,8 @@ from a2a.utils.proto_utils import validate_proto_required_fields
 from google.api.field_behavior_pb2 import FieldBehavior, field_behavior
 from google.protobuf.message import Message as ProtoMessage
 
+from penguiflow_a2a.observing import observed, operation_name
+
 _PACKAGE = "lf.a2a.v1"
 logger = logging.getLogger("penguiflow.a2a")
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -58,15 +60,18 @@ def _failed(name: str, error: Exception) -> InternalError:
 def unary(method: Method) -> Method:
     """An operation with one answer. Raises A2AError only."""
 
+    name = operation_name(method.__name__)
+
     @functools.wraps(method)
     async def operation(self: Any, params: Any, context: Any) -> Any:
-        check_required(params)
-        try:
-            return await method(self, params, context)
-        except A2AError:
-            raise
-        except Exception as error:
-            raise _failed(method.__name__, error) from error
+        with observed(self.probe, name, context, streaming=False):
+            check_required(params)
+            try:
+                return await method(self, params, context)
+            except A2AError:
+                raise
+            except Exception as error:
+                raise _failed(method.__name__, error) from error
 
     return cast("Method", operation)
 
@@ -74,16 +79,19 @@ def unary(method: Method) -> Method:
 def streaming(method: Method) -> Method:
     """An operation with many answers. Raises A2AError only."""
 
+    name = operation_name(method.__name__)
+
     @functools.wraps(method)
     async def operation(self: Any, params: Any, context: Any) -> AsyncGenerator[Any, None]:
-        check_required(params)
-        try:
-            async with aclosing(method(self, params, context)) as answers:
-                async for answer in answers:
-                    yield answer
-        except A2AError:
-            raise
-        except Exception as error:
-            raise _failed(method.__name__, error) from error
+        with observed(self.probe, name, context, streaming=True):
+            check_required(params)
+            try:
+                async with aclosing(method(self, params, context)) as answers:
+                    async for answer in answers:
+                        yield answer
+            except A2AError:
+                raise
+            except Exception as error:
+                raise _failed(method.__name__, error) from error
 
     return cast("Method", operation)

@@ -58,7 +58,7 @@ def order_of(
         budget=_budget(params, config),
         key=key,
         metadata={"principal": caller.principal.name, "tenant": caller.tenant},
-        traceparent=caller.headers.get("traceparent"),
+        traceparent=caller.traceparent,
     )
 
 

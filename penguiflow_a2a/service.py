@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, TypeAlias
@@ -50,6 +51,7 @@ from penguiflow.serving.board import (
 )
 from penguiflow.serving.in_memory import InMemoryTaskBoard
 from penguiflow.serving.models import TaskOrder
+from penguiflow.telemetry.instrument import Instrument, ServiceInstrument
 from penguiflow_a2a.caller import Caller, caller_of
 from penguiflow_a2a.config import A2AConfig
 from penguiflow_a2a.execution import Execution, Function
@@ -57,6 +59,7 @@ from penguiflow_a2a.identity import ANONYMOUS, Authenticator, Principal
 from penguiflow_a2a.limits import OpenStreams
 from penguiflow_a2a.listing import page_of, query_of
 from penguiflow_a2a.notification_configs import NotificationConfigs
+from penguiflow_a2a.observing import SYSTEM
 from penguiflow_a2a.operations import streaming, unary
 from penguiflow_a2a.orders import check_input, order_of
 from penguiflow_a2a.outbox import PushOutbox
@@ -82,6 +85,7 @@ class A2AService(RequestHandler):
         extended_agent_card_auth: Who of them may see it; all by default.
         authenticator: Says who calls; without one everybody is the same anonymous principal.
         works: Whether tasks are worked on here too; otherwise only other processes do.
+        telemetry: Observes operations and work, and the flow if it has none of its own.
 
     Raises:
         ValueError: the card promises push notifications and nobody delivers them.
@@ -102,6 +106,7 @@ class A2AService(RequestHandler):
         extended_agent_card_auth: ExtendedCardAuth | None = None,
         authenticator: Authenticator | None = None,
         works: bool = True,
+        telemetry: Instrument | None = None,
     ) -> None:
         self.agent_card = agent_card
         self.config = config or A2AConfig()
@@ -113,7 +118,9 @@ class A2AService(RequestHandler):
             target=target,
             registry=registry,
             headers=default_headers,
+            telemetry=telemetry,
         )
+        self._telemetry = telemetry
         self._works = works
         self._outbox = push_sender
         if agent_card.capabilities.push_notifications and push_sender is None:
@@ -136,7 +143,8 @@ class A2AService(RequestHandler):
                 return
             if self._works:
                 self._execution.start()
-            await self.board.start(self._execution if self._works else None)
+            handler = self._execution if self._works else None
+            await self.board.start(handler, telemetry=self._telemetry)
             if self._outbox is not None:
                 await self._outbox.start(self.board)
             self._started = True
@@ -151,6 +159,13 @@ class A2AService(RequestHandler):
                 await self._outbox.stop()
             await self.board.stop()
             await self._execution.stop()
+
+    @functools.cached_property
+    def probe(self) -> ServiceInstrument | None:
+        """What the operations tell; looked up at the first one."""
+        if self._telemetry is None:
+            return None
+        return self._telemetry.service(self.agent_card.name, system=SYSTEM)
 
     def _running(self) -> bool:
         return self._started

@@ -20,6 +20,7 @@ from penguiflow.durable.wire_errors import NotEncodable
 from penguiflow.serving.board import Following, NotWaiting, OrderTooLarge, UnknownOrder
 from penguiflow.serving.handling import TaskHandler
 from penguiflow.serving.models import TaskOrder, TaskPage, TaskQuery, TaskSheet
+from penguiflow.telemetry.instrument import Instrument
 from penguiflow.types import Message
 from penguiflow_nats import error_codes
 from penguiflow_nats.agent_options import AgentOptions
@@ -94,7 +95,9 @@ class NatsTaskBoard:
 
     # Life
 
-    async def start(self, handler: TaskHandler | None = None) -> None:
+    async def start(
+        self, handler: TaskHandler | None = None, *, telemetry: Instrument | None = None
+    ) -> None:
         """Connect, make the streams that are missing; with a handler, be a worker too."""
         async with contextlib.AsyncExitStack() as stack:
             connection = await stack.enter_async_context(connected(self._server))
@@ -103,7 +106,7 @@ class NatsTaskBoard:
             sweeping = asyncio.create_task(parts.ends.sweep_every(self._sweep_every, parts.look))
             stack.push_async_callback(_ended, sweeping)
             if handler is not None:
-                agent = self._worker(connection, parts, handler)
+                agent = self._worker(parts, handler, telemetry)
                 await agent.start(self._storage)
                 parts.worker = agent
             self._stack = stack.pop_all()
@@ -148,17 +151,18 @@ class NatsTaskBoard:
             unreachable=self._unreachable,
         )
 
-    def _worker(self, connection: Connection, parts: _Parts, handler: TaskHandler) -> Agent:
+    def _worker(self, parts: _Parts, handler: TaskHandler, telemetry: Instrument | None) -> Agent:
         async def handle(message: Message, ctx: AgentContext) -> Any:
             return await handler(Orders.content(message), ctx)
 
         return Agent(
-            connection,
+            parts.site.connection,
             tenant=self.tenant,
             agent=self.agent,
             skills={SKILL: Skill(SKILL, handle)},
             options=self._options,
             told=parts.told,
+            telemetry=telemetry,
         )
 
     def _ready(self) -> _Parts:

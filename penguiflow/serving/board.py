@@ -8,6 +8,7 @@ from typing import Protocol
 
 from penguiflow.serving.handling import TaskHandler
 from penguiflow.serving.models import News, TaskOrder, TaskPage, TaskQuery, TaskSheet
+from penguiflow.telemetry.instrument import Instrument
 
 
 class UnknownOrder(LookupError):
@@ -59,8 +60,10 @@ class TaskBoard(Protocol):
         * An owner is given its own tasks only; others are unknown.
     """
 
-    async def start(self, handler: TaskHandler | None = None) -> None:
-        """Be ready. With a handler, work on tasks here too."""
+    async def start(
+        self, handler: TaskHandler | None = None, *, telemetry: Instrument | None = None
+    ) -> None:
+        """Be ready. With a handler, work on tasks here too; `telemetry` observes that work."""
 
     async def stop(self, *, drain: float = 30.0) -> None:
         """Finish what is in work within `drain` seconds, leave the rest to others."""

@@ -11,6 +11,7 @@ from penguiflow.errors import FlowError
 from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow.serving.handling import AuthRequired, Emit, InputRequired, Rejected
+from penguiflow.telemetry.instrument import Instrument
 from penguiflow.telemetry.joined import joined
 from penguiflow.types import Message, StreamChunk
 
@@ -28,14 +29,26 @@ class FlowHandler:
     """Answers calls by a flow. Each call is a trace of its own in it, called as the task is.
 
     A flow that runs already is used as it is and left running.
+
+    Args:
+        flow: The flow.
+        registry: The models of nodes that validate.
+        to: Where messages are emitted to; all ingress nodes by default.
+        telemetry: Observes the flow, unless it has an instrument or runs already.
     """
 
     def __init__(
-        self, flow: PenguiFlow, registry: ModelRegistry | None = None, *, to: Any = None
+        self,
+        flow: PenguiFlow,
+        registry: ModelRegistry | None = None,
+        *,
+        to: Any = None,
+        telemetry: Instrument | None = None,
     ) -> None:
         self._flow = flow
         self._to = to
         self._registry = registry
+        self._telemetry = telemetry
         self._started = False
         self._failures: dict[str, asyncio.Future[Any]] = {}
         self._idle: dict[str, asyncio.Future[None]] = {}
@@ -47,6 +60,8 @@ class FlowHandler:
         """Run the flow unless it runs. Raises RTE when nodes are missing in the registry."""
         if self._registry is not None:
             self._flow.check_registry(self._registry)
+        if self._flow.telemetry is None:
+            self._flow.telemetry = self._telemetry
         with contextlib.suppress(RuntimeError):  # it runs already
             self._flow.run(registry=self._registry)
             self._started = True

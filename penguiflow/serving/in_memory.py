@@ -12,6 +12,7 @@ from penguiflow.serving.board import Following, NotWaiting, UnknownOrder
 from penguiflow.serving.handling import TaskHandler
 from penguiflow.serving.in_memory_task import InMemoryFollowing, InMemoryTask
 from penguiflow.serving.models import Ended, TaskOrder, TaskPage, TaskQuery, TaskSheet
+from penguiflow.telemetry.instrument import Instrument
 
 
 class InMemoryTaskBoard:
@@ -49,7 +50,9 @@ class InMemoryTaskBoard:
         self._room: asyncio.Semaphore | None = None
         self._works: dict[asyncio.Task[None], InMemoryTask] = {}
 
-    async def start(self, handler: TaskHandler | None = None) -> None:
+    async def start(
+        self, handler: TaskHandler | None = None, *, telemetry: Instrument | None = None
+    ) -> None:
         """Work on what waits and on what comes."""
         self._handler = handler
         self._room = asyncio.Semaphore(self._concurrency)

@@ -57,7 +57,7 @@ class FlowPlace:
 
 
 class Instrument(Protocol):
-    """Observes flows, remote calls and agents."""
+    """Observes flows, remote calls, agents and services."""
 
     def flow(self, place: FlowPlace) -> FlowInstrument | None:
         """What a worker, a client or a local flow tells."""
@@ -67,6 +67,9 @@ class Instrument(Protocol):
 
     def agent(self, name: str, *, tenant: str, instance: str) -> AgentInstrument | None:
         """What a replica of an agent tells."""
+
+    def service(self, name: str, *, system: str) -> ServiceInstrument | None:
+        """What a service tells that answers the operations of a protocol, the `system`."""
 
 
 class FlowInstrument(Protocol):
@@ -198,6 +201,33 @@ class AgentInstrument(Protocol):
         """
 
 
+class ServiceInstrument(Protocol):
+    """Observes the operations that one service answers."""
+
+    def begin(
+        self,
+        operation: str,
+        *,
+        binding: str,
+        streaming: bool,
+        traceparent: str | None,
+        tracestate: str | None,
+    ) -> Span:
+        """An operation begins; the trace context is the caller's."""
+
+    def traceparent(self, span: Span) -> str | None:
+        """The W3C trace context that goes on from here; None leaves the caller's."""
+
+    def end(self, span: Span, error: BaseException | None, *, refused: bool) -> None:
+        """The operation is over.
+
+        Args:
+            span: Of `begin`.
+            error: What it ended with.
+            refused: Whether that says that the caller was wrong.
+        """
+
+
 __all__ = [
     "AgentInstrument",
     "Announce",
@@ -209,6 +239,7 @@ __all__ = [
     "FlowPlace",
     "Instrument",
     "NodeInstrument",
+    "ServiceInstrument",
     "Settle",
     "Span",
 ]

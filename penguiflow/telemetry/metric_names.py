@@ -113,10 +113,16 @@ RESUMES: Final = Metric(
     "Streams that another replica took over, or that were followed anew.",
 )
 SERVED: Final = Metric(
-    "rpc.server.call.duration", "histogram", "s", "How long an agent worked on a call."
+    "rpc.server.call.duration",
+    "histogram",
+    "s",
+    "How long an agent worked on a call, or a service on an operation of its protocol.",
 )
 SERVED_IN_FLIGHT: Final = Metric(
     "penguiflow.agent.in_flight", "gauge", "{call}", "Calls that an agent works on here."
+)
+OPEN_STREAMS: Final = Metric(
+    "penguiflow.service.open_streams", "gauge", "{stream}", "Streams that a service has open here."
 )
 STORE: Final = Metric(
     "penguiflow.store.duration", "histogram", "s", "How long the state store took for one event."
@@ -125,7 +131,7 @@ STORE: Final = Metric(
 METRICS: Final = (
     PROCESS, HOP, NODE, PUBLISH, SENT, CONSUMED, ATTEMPTS, REDELIVERIES, RETRIES, IN_FLIGHT,
     DEAD_LETTERS, CANCELS, PENDING, LAG, CALL, CALLS_IN_FLIGHT, FIRST_CHUNK, CHUNKS, STALLS,
-    RESUMES, SERVED, SERVED_IN_FLIGHT, STORE,
+    RESUMES, SERVED, SERVED_IN_FLIGHT, OPEN_STREAMS, STORE,
 )  # fmt: skip
 
 __all__ = ["DURATIONS", "METRICS", "Metric"]

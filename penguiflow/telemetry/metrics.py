@@ -9,6 +9,7 @@ from opentelemetry.metrics import MeterProvider, get_meter_provider
 from penguiflow.telemetry.call_metrics import AgentMetrics, CallMetrics
 from penguiflow.telemetry.flow_metrics import FlowMetrics
 from penguiflow.telemetry.meters import Meters
+from penguiflow.telemetry.service_metrics import ServiceMetrics
 
 if TYPE_CHECKING:
     from penguiflow.telemetry.instrument import FlowPlace
@@ -39,6 +40,9 @@ class Metrics:
 
     def agent(self, name: str, *, tenant: str, instance: str) -> AgentMetrics:
         return AgentMetrics(self.meters, name)
+
+    def service(self, name: str, *, system: str) -> ServiceMetrics:
+        return ServiceMetrics(self.meters, system=system)
 
 
 __all__ = ["Metrics"]

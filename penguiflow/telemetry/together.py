@@ -17,6 +17,7 @@ from penguiflow.telemetry.instrument import (
     FlowPlace,
     Instrument,
     NodeInstrument,
+    ServiceInstrument,
     Settle,
     Span,
 )
@@ -47,6 +48,9 @@ class Instruments:
     def agent(self, name: str, *, tenant: str, instance: str) -> AgentInstrument | None:
         found = [part.agent(name, tenant=tenant, instance=instance) for part in self.parts]
         return _one(found, _Agent)
+
+    def service(self, name: str, *, system: str) -> ServiceInstrument | None:
+        return _one([part.service(name, system=system) for part in self.parts], _Service)
 
 
 def _one(found: Sequence[P | None], together: Callable[[list[P]], P]) -> P | None:
@@ -203,6 +207,19 @@ class _Agent(_Parts[AgentInstrument]):
     def end(self, span: Span, state: str, error: str | None) -> None:
         for part, own in self._with(span):
             part.end(own, state, error)
+
+
+class _Service(_Parts[ServiceInstrument]):
+    def begin(self, operation: str, **call: Any) -> Span:
+        return tuple([part.begin(operation, **call) for part in self._parts])
+
+    def traceparent(self, span: Span) -> str | None:
+        found = [part.traceparent(own) for part, own in self._with(span)]
+        return next((each for each in found if each is not None), None)
+
+    def end(self, span: Span, error: BaseException | None, *, refused: bool) -> None:
+        for part, own in self._with(span):
+            part.end(own, error, refused=refused)
 
 
 __all__ = ["Instruments"]

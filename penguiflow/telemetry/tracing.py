@@ -15,8 +15,10 @@ from penguiflow.telemetry.instrument import (
     CallInstrument,
     FlowInstrument,
     FlowPlace,
+    ServiceInstrument,
 )
 from penguiflow.telemetry.redaction import Redact, Redaction
+from penguiflow.telemetry.service_spans import ServiceSpans
 from penguiflow.telemetry.tracer import Starts, Tracer, found_provider
 
 
@@ -82,6 +84,10 @@ class Tracing:
         if part is None:
             return None
         return AgentSpans(part, name, tenant=tenant, instance=instance)
+
+    def service(self, name: str, *, system: str) -> ServiceInstrument | None:
+        part = self._part()
+        return None if part is None else ServiceSpans(part, name, system=system)
 
 
 __all__ = ["Tracing"]

@@ -12,9 +12,11 @@ from penguiflow.cli.boards import boards
 from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load
 from penguiflow.cli.logs import level, show_logs
+from penguiflow.cli.observing import add_telemetry, observed
 from penguiflow.cli.options import option, seconds
 from penguiflow.cli.output import tell
 from penguiflow.flow import PenguiFlow
+from penguiflow.telemetry.instrument import Instrument
 
 _MEMORY: Final = "memory"
 
@@ -71,6 +73,7 @@ class A2ACommand:
             ("--log-level", "PENGUIFLOW_LOG_LEVEL", level, "warning", "LEVEL", "what to log"),
         ):
             option(serve, flag, env=env, type=kind, default=default, metavar=metavar, help=text)
+        add_telemetry(serve)
         found = boards()
         serve.add_argument(
             "--board",
@@ -111,7 +114,12 @@ def _spec(args: Namespace) -> Any:
     return replace(spec, name=args.name or spec.name or own or args.agent.rpartition(":")[2])
 
 
-def _service(args: Namespace, spec: Any, urls: tuple[str, str | None]) -> Any:
+def _service(
+    args: Namespace,
+    spec: Any,
+    urls: tuple[str, str | None],
+    telemetry: Instrument | None,
+) -> Any:
     from penguiflow_a2a.cards import card_of
     from penguiflow_a2a.service import A2AService
 
@@ -136,6 +144,7 @@ def _service(args: Namespace, spec: Any, urls: tuple[str, str | None]) -> Any:
         extended_agent_card=spec.extended_agent_card,
         extended_agent_card_auth=spec.extended_agent_card_auth,
         works=not args.no_work,
+        telemetry=telemetry,
     )
 
 
@@ -145,7 +154,6 @@ async def _serve(args: Namespace) -> int:
     spec = _spec(args)
     listening = Listening(args.host, args.port, args.grpc_port)
     url = args.url or listening.url
-    service = _service(args, spec, (url, listening.grpc_target))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -155,7 +163,9 @@ async def _serve(args: Namespace) -> int:
         grpc = f", gRPC {listening.grpc_target}" if listening.grpc_target else ""
         tell(f"a2a agent {spec.name} ready: {url}{grpc}, board {args.board}")
 
-    await listening.serve(service, ready=ready, stop=stopping, drain=args.drain)
+    async with observed(args, spec.name) as telemetry:
+        service = _service(args, spec, (url, listening.grpc_target), telemetry)
+        await listening.serve(service, ready=ready, stop=stopping, drain=args.drain)
     return 0
 
 

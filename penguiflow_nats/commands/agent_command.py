@@ -17,12 +17,12 @@ from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load
 from penguiflow.cli.logs import level, show_logs
 from penguiflow.cli.memory import settle_collector
+from penguiflow.cli.observing import add_telemetry, observed
 from penguiflow.cli.options import count, option, seconds
 from penguiflow.cli.output import tell
 from penguiflow.telemetry import Instrument
 from penguiflow_nats.agent import Agent, AgentOptions, BadHandler
 from penguiflow_nats.commands.agent import AgentSpec, BadAgentSpec, as_agent, run_agent
-from penguiflow_nats.commands.observing import add_telemetry, observed
 from penguiflow_nats.commands.shared import add_server, explained, server_of
 from penguiflow_nats.errors import ConnectFailed
 from penguiflow_nats.synadia import FrontOptions, SynadiaFront, answering

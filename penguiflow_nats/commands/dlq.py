@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load_registry
+from penguiflow.cli.observing import add_telemetry, observed
 from penguiflow.cli.options import count, option, per_second
 from penguiflow.cli.output import say, tell
 from penguiflow.durable.codec import TypeMap, ValueCodec
@@ -33,7 +34,6 @@ from penguiflow.types import Message
 from penguiflow_nats import error_codes
 from penguiflow_nats.commands.dlq_options import add_selection, selected
 from penguiflow_nats.commands.dlq_text import described, json_of, line_of, outcome_of
-from penguiflow_nats.commands.observing import add_telemetry, observed
 from penguiflow_nats.commands.shared import add_flow, add_server, explained, opened_log, server_of
 from penguiflow_nats.errors import ApiError
 from penguiflow_nats.jetstream import JetStream

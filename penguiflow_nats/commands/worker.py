@@ -14,6 +14,7 @@ from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load_flow, load_registry
 from penguiflow.cli.logs import level, show_logs
 from penguiflow.cli.memory import settle_collector
+from penguiflow.cli.observing import add_telemetry, observed
 from penguiflow.cli.options import count, names, option, patience, seconds
 from penguiflow.cli.output import tell
 from penguiflow.durable.check import check_durable
@@ -24,7 +25,6 @@ from penguiflow.flow import PenguiFlow
 from penguiflow.registry import ModelRegistry
 from penguiflow.telemetry import Instrument
 from penguiflow_nats import runtime
-from penguiflow_nats.commands.observing import add_telemetry, observed
 from penguiflow_nats.commands.shared import add_flow, explained, provision, server_of
 from penguiflow_nats.errors import ConnectFailed, NatsError
 from penguiflow_nats.persist import is_transient

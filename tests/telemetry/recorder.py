@@ -37,6 +37,9 @@ class Recorder:
     def agent(self, name: str, *, tenant: str, instance: str) -> Recorder:
         return self
 
+    def service(self, name: str, *, system: str) -> Recorder:
+        return self
+
     # Flow
 
     def node(self, name: str) -> Recorder:
