@@ -19,6 +19,7 @@ from a2a.utils.constants import VERSION_HEADER
 from a2a.utils.errors import A2AError
 
 from penguiflow_a2a.bindings.gate import Gate, NotAuthenticated, TooLarge
+from penguiflow_a2a.bindings.grpc_malformed import Registering
 from penguiflow_a2a.caller import BINDING, HEADERS, PRINCIPAL, VERSION
 from penguiflow_a2a.identity import Credentials, Principal
 from penguiflow_a2a.limits import LimitExceeded
@@ -40,7 +41,7 @@ def add_a2a_grpc_service(server: grpc.aio.Server, service: A2AService) -> None:
     itself. The server's own limit of a message (4 MB by default) comes before `A2AConfig.max_body`.
     """
     register: Any = add_A2AServiceServicer_to_server  # generated, without types
-    register(_Handler(service), server)
+    register(_Handler(service), Registering(server))
 
 
 class _Handler(GrpcHandler):
