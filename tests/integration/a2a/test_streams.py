@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -76,12 +77,30 @@ async def test_a_large_part_goes_through(serve: Serve) -> None:
 
 
 async def test_many_followers_see_the_same(serve: Serve) -> None:
-    served = await serve(agent=talkative)
-    wire = served.wire("GRPC")
+    everybody_is_there = asyncio.Event()
+    here = 0
+
+    async def agent(message: Message, ctx: Any) -> str:
+        await everybody_is_there.wait()
+        return await talkative(message, ctx)
+
+    wire = (await serve(agent=agent)).wire("GRPC")
     request = text("slow 100", configuration={"return_immediately": True})
     task = (await wire.call("SendMessage", request)).task
-    followers = [
-        collect(wire, "SubscribeToTask", pb.SubscribeToTaskRequest(id=task.id)) for _ in range(100)
-    ]
-    ends = {each[-1].status_update.status.state for each in await asyncio.gather(*followers)}
+
+    async def follow() -> Any:
+        nonlocal here
+        last = None
+        stream = wire.stream("SubscribeToTask", pb.SubscribeToTaskRequest(id=task.id))
+        async with aclosing(stream) as events:  # type: ignore[type-var]
+            async for event in events:
+                if last is None:
+                    here += 1
+                    if here == 100:
+                        everybody_is_there.set()
+                last = event
+        return last
+
+    last = await asyncio.gather(*(follow() for _ in range(100)))
+    ends = {each.status_update.status.state for each in last}
     assert ends == {pb.TASK_STATE_COMPLETED}
