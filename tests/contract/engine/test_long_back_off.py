@@ -54,8 +54,11 @@ async def test_a_long_back_off_is_left_to_the_log_and_spread(house: House) -> No
         await client.emit(msg)
     for msg in messages:
         await client.fetch(trace_id=msg.trace_id, timeout=30)
-    assert sorted(attempts) == [0] * 8 + [1] * 8
-    assert len(delays) == 8
-    assert all(0.9 <= delay <= 1.0 for delay in delays)
+    if house.calm:  # else a commit that was not answered may be followed by another run
+        assert sorted(attempts) == [0] * 8 + [1] * 8
+        assert len(delays) == 8
+    backed_off = [delay for delay in delays if delay >= 0.9]
+    assert len(backed_off) >= 8
+    assert all(delay <= 1.0 for delay in delays)
     assert len(set(delays)) > 1
     await worker.stop(drain=1)

@@ -128,7 +128,8 @@ async def test_a_long_back_off_in_the_log_keeps_the_order(house: House) -> None:
     client = await house.client(flow)
     traces = [await client.emit(message(("a", number))) for number in range(10)]
     await results(client, traces)
-    assert diary.done["a"] == list(range(10))
+    done = diary.done["a"]  # on a bad line a commit without an answer is followed by another run
+    assert (done if house.calm else list(dict.fromkeys(done))) == list(range(10))
 
 
 async def test_the_death_of_a_worker_keeps_the_order(house: House) -> None:
@@ -197,7 +198,10 @@ async def test_a_cancelled_input_lets_the_next_one_go_and_does_not_run(house: Ho
     assert await client.cancel(second)
     assert await client.cancel(first)
     assert (await client.fetch(trace_id=third, timeout=20)).payload == ("a", 2)
-    assert runs == [0, 2]
+    if house.calm:  # else the word of the cancel may be lost: it runs in vain, nothing is committed
+        assert runs == [0, 2]
+    else:
+        assert 2 in runs
 
 
 async def test_a_drain_hands_back_what_waits_for_its_turn(house: House) -> None:
