@@ -6,7 +6,7 @@
 #   ARGS="..."                     more arguments for the command, as in: make test ARGS="-k retry -x"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-jaeger chaos bench clean lint lint-style lint-format lint-types lint-arrows ready-demo ready-dev
+.PHONY: help demo test test-slow test-browser test-jaeger chaos bench clean lint lint-style lint-format lint-types lint-arrows ready-demo ready-dev
 
 VENV = .venv
 ARGS =
@@ -34,6 +34,9 @@ test: ready-dev ## run all tests but the slow ones
 
 chaos: ready-dev ## run the tests that kill workers and servers, the long ones too
 	@$(IN_VENV)python -m pytest -q -m chaos $(ARGS)
+
+test-slow: ready-dev ## run the slow tests that need nothing but what make test needs
+	@$(IN_VENV)python -m pytest -q -m "slow and not browser and not jaeger" $(ARGS)
 
 test-browser: ready-dev ## look at the page of a trace with a headless Chromium (CHROMIUM_BIN, else from the PATH)
 	@$(IN_VENV)python -m pytest -q -m browser $(ARGS)

@@ -123,6 +123,7 @@ async def test_a_letter_is_redriven_with_a_payload_that_was_mended(site: Site) -
     assert result.amount == 5
 
 
+@pytest.mark.slow
 async def test_nothing_is_redriven_or_dropped_by_accident(site: Site) -> None:
     await site.fail(-1)
     for action in (("redrive", "orders.py:flow"), ("drop",)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from penguiflow.state.records import StoredEvent
 from penguiflow_nats.server import EmbeddedServer
 from penguiflow_nats.state_store import NatsStateStore
@@ -16,6 +18,7 @@ def event(number: int, kind: str = "node_success") -> StoredEvent:
     return StoredEvent("t", float(number), kind, "node", "id", payload, event_id=f"e{number}")
 
 
+@pytest.mark.slow
 async def test_a_history_is_printed_in_order_and_can_be_followed(tmp_path: Path) -> None:
     async with EmbeddedServer() as server:
         asked = ("history", "t", "--nats", server.url)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from penguiflow.cli.loading import load_flow
 from penguiflow_nats import runtime
@@ -60,6 +61,7 @@ async def test_a_topology_is_planned_applied_and_verified(tmp_path: Path) -> Non
         assert info.config.ack_wait == 15 * SECOND
 
 
+@pytest.mark.slow
 async def test_a_worker_that_may_only_verify_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "flows.py").write_text(FLOW)
     async with EmbeddedServer() as server:
@@ -77,6 +79,7 @@ async def test_a_worker_that_may_only_verify_says_what_is_missing(tmp_path: Path
             assert await worker.status() == 0
 
 
+@pytest.mark.slow
 async def test_inputs_of_a_renamed_node_are_counted_and_moved(tmp_path: Path) -> None:
     (tmp_path / "flows.py").write_text(FLOW)
     (tmp_path / "renamed.py").write_text(FLOW.replace("async def rest", "async def sleep").replace(

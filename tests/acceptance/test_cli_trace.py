@@ -133,6 +133,7 @@ async def test_what_no_worker_answers_is_open_at_first_and_lost_when_idle(site: 
     assert "sent=1 settled=0 lost=1 twice=0" in done.stdout
 
 
+@pytest.mark.slow
 async def test_an_unfinished_trace_is_listed_and_an_audit_takes_a_period(site: Site) -> None:
     async with runtime.client(site.flow, site.server.url) as client:
         trace = await client.emit(1)

@@ -135,6 +135,7 @@ def test_two_workers_stop_everything_on_interrupt(program: Program, line: str) -
     assert out.endswith("Interrupted. Everything that was started is stopped.\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the server outlives a killed parent")
 def test_two_workers_end_with_a_killed_parent(program: Program) -> None:
     process = program.start(EXAMPLES / "two_workers" / "flow.py")

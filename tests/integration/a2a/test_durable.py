@@ -161,6 +161,7 @@ async def test_a_cancel_on_another_replica_stops_the_running_code(
         assert (await replica.task(task.id)).status.state == pb.TASK_STATE_CANCELED
 
 
+@pytest.mark.slow
 async def test_a_task_that_nobody_finishes_fails_by_its_deadline(start: Start) -> None:
     alone = await start(works=False)
     task = (await alone.wire.call("SendMessage", begin("hello", metadata={DEADLINE: 1.0}))).task

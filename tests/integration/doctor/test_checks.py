@@ -116,6 +116,7 @@ async def test_two_tenants_share_an_account(patient: Patient) -> None:
     assert "penguiflow tenants config" in found.fix
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_a_cluster_holds_one_copy_and_two(patient: Patient) -> None:
     case = Case(flow=flow_of())

@@ -189,6 +189,7 @@ async def test_a_flow_over_batches_loses_nothing_and_does_nothing_twice(
         assert (report.sent, report.settled, report.findings) == (4, 4, [])
 
 
+@pytest.mark.slow
 async def test_batches_keep_their_conditions_on_three_replicas() -> None:
     async with ServerCluster() as cluster:
         connection = await Connection.open(ConnectionSettings(servers=cluster.urls))

@@ -22,6 +22,7 @@ async def stamp(msg: Message, ctx: Context) -> Message:
     return msg.model_copy(update={"payload": time.time()})
 
 
+@pytest.mark.slow
 async def test_delays_and_timeouts_survive_a_killed_server_and_a_restarted_worker() -> None:
     node, join = Node(stamp, policy=PLAIN), join_k("join", 2, timeout_s=3.0)
     flow = create(node.to(), join.to(), name="later")

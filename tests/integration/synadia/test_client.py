@@ -162,6 +162,7 @@ async def test_the_agent_asks_and_is_answered(
     await agents.close()
 
 
+@pytest.mark.slow
 async def test_signs_of_life_go_on_while_the_client_thinks(
     agent: Agent, front: Front, nc: Client
 ) -> None:

@@ -50,6 +50,7 @@ async def test_with_an_account_each_it_fails(
         assert await attack(made) is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 async def test_in_one_account_it_does_what_the_page_says(
     attack: Attack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
