@@ -17,10 +17,7 @@ import statistics
 import tempfile
 from collections.abc import Awaitable, Callable
 
-from nats.js.api import RetentionPolicy, StreamConfig
-
-from benchmarks.commit_forms.client import Client
-from benchmarks.commit_forms.hops import PAYLOAD, drained
+from benchmarks.commit_forms.hops import naive_hops
 from benchmarks.hop import Sample, Stopwatch, hop_on
 from penguiflow.cli.memory import settle_collector
 from penguiflow_nats import group_commit
@@ -36,23 +33,7 @@ def synced_server(folder: str) -> EmbeddedServer:
 
 async def naive_on(server: EmbeddedServer, count: int) -> Sample:
     """One message at a time, as a first version would do it."""
-    client = await Client(timeout=20).connect(server.url)
-    js = client.nc.jetstream()
-    for name in ("A", "B"):
-        config = StreamConfig(
-            name=name, subjects=[f"{name}.>"], retention=RetentionPolicy.WORK_QUEUE
-        )
-        await js.add_stream(config)
-    await asyncio.gather(*[await client.send(f"A.{i}", PAYLOAD) for i in range(count)])
-    subscription = await js.pull_subscribe("A.>", "a", stream="A")
-    watch = Stopwatch(server.pid)
-    for _ in range(count):
-        (msg,) = await subscription.fetch(1)
-        await js.publish(f"B.{msg.subject[2:]}", msg.data, headers={"Nats-Msg-Id": msg.subject})
-        await msg.ack()
-    await drained(client, "A", "a")
-    sample = watch.sample(count)
-    await client.close()
+    sample: Sample = await naive_hops(server.url, count, lambda: Stopwatch(server.pid or 0))
     return sample
 
 

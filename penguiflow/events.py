@@ -18,6 +18,8 @@ from penguiflow.state.models import StoredEvent
 from penguiflow.state.protocols import StateStore
 
 if TYPE_CHECKING:
+    from penguiflow.errors import FlowError
+    from penguiflow.node import Node
     from penguiflow.telemetry.instrument import FlowInstrument
 
 logger: logging.Logger = logging.getLogger("penguiflow.core")
@@ -148,6 +150,17 @@ class Events:
             raise
         finally:
             instrument.stored(self._clock.monotonic() - started, failure)
+
+
+async def tell_failed(events: Events, node: Node, error: FlowError) -> None:
+    """A node failed without an attempt of its own, as a join does that ran out of time."""
+    await events.emit(
+        "node_failed",
+        level=logging.ERROR,
+        source=node,
+        trace_id=error.trace_id,
+        extra={"flow_error": error.to_payload()},
+    )
 
 
 async def _tell(middleware: Middleware, event: FlowEvent) -> None:

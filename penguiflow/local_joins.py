@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.events import tell_failed
 from penguiflow.join import Bucket, Join, collect, join_timeout
 from penguiflow.node import Node
 
@@ -79,13 +79,7 @@ class LocalJoins:
         task.add_done_callback(self._ending.discard)
 
     async def _fail(self, node: Node, error: Any) -> None:
-        await self._host.events.emit(
-            "node_failed",
-            level=logging.ERROR,
-            source=node,
-            trace_id=error.trace_id,
-            extra={"flow_error": error.to_payload()},
-        )
+        await tell_failed(self._host.events, node, error)
         await self._host.failed(node, error)
 
     async def stop(self) -> None:

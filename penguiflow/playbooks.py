@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.async_tasks import outlast
 from penguiflow.errors import FlowError, TraceCancelled
 from penguiflow.types import Message
 
@@ -48,7 +49,7 @@ async def call_playbook(
             await flow.emit(parent_msg)
             result = await _first(flow, failures, cancelled, trace_id)
     finally:
-        await _shielded(_end(flow, trace_id, cancelled))
+        await outlast(asyncio.ensure_future(_end(flow, trace_id, cancelled)))
     return result.payload if isinstance(result, Message) else result
 
 
@@ -85,20 +86,6 @@ async def _end(flow: PenguiFlow, trace_id: str, cancelled: asyncio.Event | None)
     if cancelled is not None and cancelled.is_set():
         await flow.cancel(trace_id)
     await flow.stop()
-
-
-async def _shielded(work: Coroutine[Any, Any, None]) -> None:
-    """See it done even when the caller is cancelled meanwhile, once or several times."""
-    task = asyncio.ensure_future(work)
-    interrupted = False
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            interrupted = True
-    if interrupted:
-        raise asyncio.CancelledError
-    task.result()
 
 
 __all__ = ["PlaybookFactory", "call_playbook"]

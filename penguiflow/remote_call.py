@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.async_tasks import outlast
 from penguiflow.clock import SYSTEM_CLOCK
 from penguiflow.errors import TraceCancelled
 from penguiflow.events import log_event
@@ -265,19 +266,6 @@ class RemoteCall:
             return
         await self._report.cancelled(reason, milliseconds)
         await self._mark("cancelled")
-
-
-async def outlast(task: asyncio.Future[None]) -> None:
-    """Wait for the end of a task whatever cancels come meanwhile; one of them is raised then."""
-    interrupted = False
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            interrupted = True
-    if interrupted:
-        raise asyncio.CancelledError
-    task.result()
 
 
 async def _close(events: AsyncIterator[Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from penguiflow.async_tasks import end_tasks
 from penguiflow.durable.codec import TypeMap, ValueCodec
 from penguiflow.durable.tokens import is_token
 from penguiflow.durable.wire_errors import NotEncodable
@@ -104,7 +105,7 @@ class NatsTaskBoard:
             refuse_imported(connection, "a board of tasks")
             parts = self._parts = _Parts(await self._opened(connection))
             sweeping = asyncio.create_task(parts.ends.sweep_every(self._sweep_every, parts.look))
-            stack.push_async_callback(_ended, sweeping)
+            stack.push_async_callback(end_tasks, sweeping)
             if handler is not None:
                 agent = self._worker(parts, handler, telemetry)
                 await agent.start(self._storage)
@@ -387,11 +388,6 @@ def _check_id(task_id: str) -> None:
     """Whether a text may be the id of a task here. Raises `UnknownOrder`."""
     if not is_token(task_id):
         raise UnknownOrder(task_id)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 __all__ = ["NatsTaskBoard"]

@@ -26,7 +26,7 @@ async def list_tasks(
     repeats nothing. Filters are judged by the tasks themselves; an entry only rules out what is
     over in another state. To count what matches a filter, all of it has to be read.
     """
-    before = _place(query.page_token)
+    before = query.place
     found: list[tuple[int, TaskSheet]] = []
     matching = 0
     start = None if query.is_filtered else before
@@ -81,12 +81,3 @@ async def _read(
 def _may_match(entry: Indexed, query: TaskQuery) -> bool:
     state = entry.entry.state
     return query.state is None or state not in ENDS or RemoteTaskState(state) is query.state
-
-
-def _place(token: str) -> int | None:
-    if not token:
-        return None
-    if not token.isdecimal() or len(token) > 20:
-        msg = f"{token[:40]!r} is no token of a page"
-        raise ValueError(msg)
-    return int(token)

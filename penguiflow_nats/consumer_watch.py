@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Callable
 
+from penguiflow.async_tasks import end_tasks
 from penguiflow_nats import error_codes
 from penguiflow_nats.errors import ApiError, ConnectionClosed, NatsError, PermissionDenied
 from penguiflow_nats.jetstream import JetStream
@@ -71,9 +72,7 @@ class ConsumerWatch:
 
     async def stop(self) -> None:
         """End. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _run(self) -> None:
         while True:

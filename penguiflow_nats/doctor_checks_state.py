@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from penguiflow_nats import state_keys as keys
 from penguiflow_nats.call_subjects import CallNames
-from penguiflow_nats.doctor_findings import Case, Facts, Finding, amount, period
+from penguiflow_nats.doctor_checks_streams import filling
+from penguiflow_nats.doctor_findings import Case, Facts, Finding, period
 from penguiflow_nats.kv_bucket import BucketLimits, bucket_config
 from penguiflow_nats.object_info import object_config
 from penguiflow_nats.stream_types import SECOND, StreamConfig
 
-_FULL_WARNING, _FULL_ERROR = 0.6, 0.8
 _SETTINGS = (
     "subjects",
     "retention",
@@ -68,20 +68,13 @@ def check_buckets(facts: Facts, case: Case) -> Iterator[Finding]:
 def check_bucket_room(facts: Facts, case: Case) -> Iterator[Finding]:
     """Whether a bucket is about to refuse writes, which makes its workers wait."""
     for wanted in wanted_buckets(case):
-        stream = facts.streams.get(wanted.name)
-        if stream is None or stream.config.max_bytes <= 0:
-            continue
-        share = stream.state.bytes / stream.config.max_bytes
-        if share >= _FULL_WARNING:
-            yield Finding(
-                id="bucket-filling",
-                severity="error" if share >= _FULL_ERROR else "warning",
-                where=f"stream {wanted.name}",
-                evidence=f"{amount(stream.state.bytes)} of {amount(stream.config.max_bytes)}; a "
-                "full one refuses writes, and whoever writes waits",
-                fix="a shorter retention (StateRetention), or `nats stream edit "
-                f"{wanted.name} --max-bytes={2 * stream.config.max_bytes}`",
-            )
+        yield from filling(
+            facts,
+            wanted.name,
+            id="bucket-filling",
+            consequence="a full one refuses writes, and whoever writes waits",
+            remedy="a shorter retention (StateRetention)",
+        )
 
 
 def check_agents(facts: Facts, case: Case) -> Iterator[Finding]:

@@ -88,20 +88,33 @@ def _fix(stream: str, setting: str) -> str:
 def check_room(facts: Facts, case: Case) -> Iterator[Finding]:
     """Whether a stream that refuses when full is about to."""
     for wanted in _all_streams(case):
-        stream = facts.streams.get(wanted.name)
-        if stream is None or stream.config.max_bytes <= 0 or wanted.discard != "new":
-            continue
-        share = stream.state.bytes / stream.config.max_bytes
-        if share >= _FULL_WARNING:
-            yield Finding(
+        if wanted.discard == "new":
+            yield from filling(
+                facts,
+                wanted.name,
                 id="stream-filling",
-                severity="error" if share >= _FULL_ERROR else "warning",
-                where=f"stream {wanted.name}",
-                evidence=f"{amount(stream.state.bytes)} of {amount(stream.config.max_bytes)}; "
-                "at 80 % submissions are refused",
-                fix=f"more workers, a shorter retention, or `nats stream edit {wanted.name} "
-                f"--max-bytes={2 * stream.config.max_bytes}`",
+                consequence="at 80 % submissions are refused",
+                remedy="more workers, a shorter retention",
             )
+
+
+def filling(
+    facts: Facts, name: str, *, id: str, consequence: str, remedy: str
+) -> Iterator[Finding]:
+    """Whether a stream that has a limit is about to reach it; what then, and what to do before."""
+    stream = facts.streams.get(name)
+    if stream is None or stream.config.max_bytes <= 0:
+        return
+    share = stream.state.bytes / stream.config.max_bytes
+    if share >= _FULL_WARNING:
+        yield Finding(
+            id=id,
+            severity="error" if share >= _FULL_ERROR else "warning",
+            where=f"stream {name}",
+            evidence=f"{amount(stream.state.bytes)} of {amount(stream.config.max_bytes)}; "
+            f"{consequence}",
+            fix=f"{remedy}, or `nats stream edit {name} --max-bytes={2 * stream.config.max_bytes}`",
+        )
 
 
 def check_loss(facts: Facts, case: Case) -> Iterator[Finding]:

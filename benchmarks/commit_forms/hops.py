@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nats.js.api import RetentionPolicy, StreamConfig
 
@@ -113,24 +114,30 @@ async def drained(client: Client, stream: str, durable: str) -> None:
 async def measure_naive(count: int) -> Sample:
     """fetch(1), js.publish with a message id, ack: what a first version would do."""
     with running_server() as server:
-        client = await Client(timeout=20).connect(server.url)
-        js = client.nc.jetstream()
-        for name in ("A", "B"):
-            config = StreamConfig(
-                name=name, subjects=[f"{name}.>"], retention=RetentionPolicy.WORK_QUEUE
-            )
-            await js.add_stream(config)
-        await asyncio.gather(*[await client.send(f"A.{i}", PAYLOAD) for i in range(count)])
-        subscription = await js.pull_subscribe("A.>", "a", stream="A")
-        watch = Stopwatch(server)
-        for _ in range(count):
-            (msg,) = await subscription.fetch(1)
-            await js.publish(f"B.{msg.subject[2:]}", msg.data, headers={"Nats-Msg-Id": msg.subject})
-            await msg.ack()
-        await drained(client, "A", "a")
-        sample = watch.sample(count)
-        await client.close()
-        return sample
+        return await naive_hops(server.url, count, lambda: Stopwatch(server))
+
+
+async def naive_hops(url: str, count: int, begin: Callable[[], Any]) -> Any:
+    """The naive hop on a server: the sample of the stopwatch that begins when the messages are
+    stored."""
+    client = await Client(timeout=20).connect(url)
+    js = client.nc.jetstream()
+    for name in ("A", "B"):
+        config = StreamConfig(
+            name=name, subjects=[f"{name}.>"], retention=RetentionPolicy.WORK_QUEUE
+        )
+        await js.add_stream(config)
+    await asyncio.gather(*[await client.send(f"A.{i}", PAYLOAD) for i in range(count)])
+    subscription = await js.pull_subscribe("A.>", "a", stream="A")
+    watch = begin()
+    for _ in range(count):
+        (msg,) = await subscription.fetch(1)
+        await js.publish(f"B.{msg.subject[2:]}", msg.data, headers={"Nats-Msg-Id": msg.subject})
+        await msg.ack()
+    await drained(client, "A", "a")
+    sample = watch.sample(count)
+    await client.close()
+    return sample
 
 
 async def run(count: int = 20_000, window: int = 256, rounds: int = 3) -> None:

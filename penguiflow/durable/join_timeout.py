@@ -11,10 +11,10 @@ of the trace is not missed, and becomes a dead letter.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from penguiflow.async_tasks import this_task
 from penguiflow.durable.arrivals import arrived_in
 from penguiflow.durable.dead_letters import DeadLetter, DeadLetters, Reason
 from penguiflow.durable.delivery import DurableDelivery
@@ -133,7 +133,7 @@ class JoinTimeout:
         """
         key = record_key(entry.stored.key.trace, self._token, envelope.input)
         delivery = self._delivery(entry, envelope, envelope.input, share, key)
-        run = Invocation(self._node, delivery, _this_task())
+        run = Invocation(self._node, delivery, this_task())
         error = self.error(envelope.trace, arrived=arrived, expected=expected)
         await self._commit.failure(delivery, run, error)
 
@@ -184,9 +184,3 @@ class JoinTimeout:
 
 def _never(delivery: DurableDelivery, delay: float) -> None:
     """It is not run, so it is not run again."""
-
-
-def _this_task() -> asyncio.Task[object]:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine runs in one
-    return task

@@ -18,6 +18,7 @@ import logging
 import random
 from typing import Protocol
 
+from penguiflow.async_tasks import end_tasks
 from penguiflow.clock import Clock
 from penguiflow.durable.claims import trace_of_object
 from penguiflow.durable.dead_letters import DeadLetters
@@ -88,9 +89,7 @@ class Keeper:
 
     async def stop(self) -> None:
         """End; a round that is under way is broken off. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from penguiflow.async_tasks import this_task
 from penguiflow.decide import Outcome, Settlement
 from penguiflow.durable.claims import ObjectMissing, claimed_size
 from penguiflow.durable.dead_letters import DeadLetter, DeadLetters, Reason
@@ -100,19 +101,26 @@ class Lane:
         try:
             delivery = self._ready(entry) or await self._open(entry)
             if delivery is not None:
-                await self._run(delivery, task)
+                await self._take(delivery, task)
         except Exception as error:  # noqa: BLE001 - stated outcome: its lease ends, it comes again
             self._not_settled(error)
         finally:
-            if self._join is not None and delivery is not None:
-                self._join.closed(delivery)
+            self._closed(entry, delivery)
             self._over(task, delivery)
+
+    def _closed(self, entry: LogDelivery, delivery: DurableDelivery | None) -> None:
+        """What was opened is not in work any more."""
+        if self._join is not None and delivery is not None:
+            self._join.closed(delivery)
 
     def _run(self, delivery: DurableDelivery, task: asyncio.Task[Any]) -> Coroutine[Any, Any, None]:
         """What runs an opened delivery."""
         if delivery.suspected:
             return self._alone(delivery, task)
         return self._worker.process(delivery, task)
+
+    _take = _run
+    """What is done with an opened delivery."""
 
     async def _alone(self, delivery: DurableDelivery, task: asyncio.Task[Any]) -> None:
         """Run an input over which workers died, as the only such one in this process."""
@@ -376,10 +384,3 @@ class Lane:
                 await asyncio.wait(late, timeout=5.0)
                 return len(late)
         return 0
-
-
-def this_task() -> asyncio.Task[Any]:
-    """The task of the caller."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - the lane made it
-    return task

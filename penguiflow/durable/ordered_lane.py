@@ -10,7 +10,7 @@ from penguiflow.durable.claims import claimed_size
 from penguiflow.durable.dead_letters import Reason
 from penguiflow.durable.delivery import DurableDelivery
 from penguiflow.durable.host import DurableHost
-from penguiflow.durable.lane import Lane, this_task
+from penguiflow.durable.lane import Lane
 from penguiflow.durable.log import LogDelivery
 from penguiflow.durable.turns import NotYet, Turns
 from penguiflow.node import Node
@@ -42,21 +42,11 @@ class OrderedLane(Lane):
     def deliver(self, delivery: LogDelivery) -> None:
         super().deliver(self.turns.watched(delivery))
 
-    async def _handle(self, entry: LogDelivery) -> None:
-        task = this_task()
-        delivery: DurableDelivery | None = None
-        try:
-            delivery = self._ready(entry) or await self._open(entry)
-            if delivery is not None:
-                await self._in_turn(delivery, task)
-        except Exception as error:  # noqa: BLE001 - stated outcome: its lease ends, it comes again
-            self._not_settled(error)
-        finally:
-            if delivery not in self._waiting:
-                self.turns.left(entry.stored.sequence)
-            self._over(task, delivery)
+    def _closed(self, entry: LogDelivery, delivery: DurableDelivery | None) -> None:
+        if delivery not in self._waiting:
+            self.turns.left(entry.stored.sequence)
 
-    async def _in_turn(self, delivery: DurableDelivery, task: asyncio.Task[Any]) -> None:
+    async def _take(self, delivery: DurableDelivery, task: asyncio.Task[Any]) -> None:
         try:
             key = self.turns.key_of(delivery.value)
             hash(key)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 
+from penguiflow.async_tasks import end_tasks
 from penguiflow.clock import Clock
 from penguiflow.events import log_event
 from penguiflow.state.protocols import SupportsSweep
@@ -32,9 +33,7 @@ class Sweeper:
 
     async def stop(self) -> None:
         """End; a sweep that is under way is broken off, and goes on with the next. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -34,7 +34,7 @@ from penguiflow.durable.log import (
 )
 from penguiflow.durable.topology import TIMER_WINDOW, TIMERS
 from penguiflow.durable.wire_errors import EnvelopeTooNew, MalformedEnvelope
-from penguiflow.events import log_event
+from penguiflow.events import log_event, tell_failed
 from penguiflow.settle import settle_entry
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
     from penguiflow.durable.host import DurableHost
     from penguiflow.durable.join import DurableJoin
-    from penguiflow.errors import FlowError
-    from penguiflow.node import Node
 
 _LONGEST_NAP = 3600.0
 """Seconds after which a timer that is not due is looked at again at the latest."""
@@ -181,7 +179,7 @@ class Timers:
             join = self._joins.get(envelope.node)
             error = None if join is None else await join.time_out(entry, envelope)
             if join is not None and error is not None:
-                await self._say(join.node, error)
+                await tell_failed(self._host.events, join.node, error)
             return
         key = stored.key
         kind = Kind.OUTPUT if key.node else Kind.INGRESS
@@ -191,15 +189,6 @@ class Timers:
             if EGRESS in envelope.outputs[0].targets:
                 result = Stored(delivered, sequence, stored.timestamp, stored.data)
                 hints.send(self._log, envelope.client, result)
-
-    async def _say(self, node: Node, error: FlowError) -> None:
-        await self._host.events.emit(
-            "node_failed",
-            level=logging.ERROR,
-            source=node,
-            trace_id=error.trace_id,
-            extra={"flow_error": error.to_payload()},
-        )
 
     async def _bury(self, entry: LogDelivery, detail: str) -> None:
         letter = DeadLetter(

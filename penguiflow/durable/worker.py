@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from penguiflow.async_tasks import end_tasks
 from penguiflow.clock import SYSTEM_CLOCK, Clock
 from penguiflow.durable.backlog import watch_backlogs
 from penguiflow.durable.cancel import CANCEL_TOPIC, announced
@@ -236,10 +237,7 @@ class DurableWorker:
                 await lane.consumption.stop()
         # What was on its way while the lanes finished is there by now, and nothing comes any more.
         handed_back += await self._finish(max(0.0, end - self._clock.monotonic()))
-        for task in (self._heart, self._watch):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(self._heart, self._watch)
         if self._cancels is not None:
             await self._cancels.unsubscribe()
         await self.host.cancel_external_tasks()

@@ -135,7 +135,7 @@ class InMemoryTaskBoard:
     async def list(self, owner: str, query: TaskQuery) -> TaskPage:
         """See `TaskBoard`."""
         self._sweep()
-        before = _number(query.page_token)
+        before = query.place
         found: list[InMemoryTask] = []
         total = 0
         for task in reversed(self._owners.get(owner, {}).values()):
@@ -205,15 +205,6 @@ def _matches(task: InMemoryTask, query: TaskQuery) -> bool:
     if query.context_id is not None and task.order.context_id != query.context_id:
         return False
     return not query.is_filtered or query.matches(task.sheet(pieces=False))
-
-
-def _number(token: str) -> int | None:
-    if not token:
-        return None
-    if not token.isdecimal() or len(token) > 20:
-        msg = f"{token[:40]!r} is no token of a page"
-        raise ValueError(msg)
-    return int(token)
 
 
 __all__ = ["InMemoryTaskBoard"]

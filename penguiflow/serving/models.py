@@ -129,6 +129,21 @@ class TaskQuery:
     """Whether the sheets have the streamed pieces."""
 
     @property
+    def place(self) -> int | None:
+        """Behind which place the page begins; None for the first page.
+
+        Raises:
+            ValueError: the token is none of a page.
+        """
+        token = self.page_token
+        if not token:
+            return None
+        if not token.isdecimal() or len(token) > 20:
+            msg = f"{token[:40]!r} is no token of a page"
+            raise ValueError(msg)
+        return int(token)
+
+    @property
     def is_filtered(self) -> bool:
         """Whether a task has to be looked at to know that it matches."""
         return self.state is not None or self.changed_after is not None

@@ -14,7 +14,8 @@ from typing import Any, Self, TypeAlias
 
 from a2a.types.a2a_pb2 import AgentCard, AgentInterface, CancelTaskRequest, SendMessageRequest
 
-from penguiflow.remote_call import CANCEL_LIMIT, outlast
+from penguiflow.async_tasks import outlast
+from penguiflow.remote_call import CANCEL_LIMIT
 from penguiflow.remote_models import RemoteCallRequest, RemoteCallResult, RemoteTaskSnapshot
 from penguiflow.remote_tasks import RemoteTaskFailed
 from penguiflow.telemetry.calls import observed, tell

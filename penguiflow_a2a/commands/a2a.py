@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from typing import Any, Final
@@ -11,13 +10,16 @@ from typing import Any, Final
 from penguiflow.cli.boards import boards
 from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load
-from penguiflow.cli.logs import level, show_logs
+from penguiflow.cli.logs import show_logs
 from penguiflow.cli.observing import add_telemetry, observed
-from penguiflow.cli.options import option, seconds
+from penguiflow.cli.options import option
 from penguiflow.cli.output import tell
+from penguiflow.cli.process import Draining, add_process
 from penguiflow.flow import PenguiFlow
 from penguiflow.telemetry.instrument import Instrument
 
+_GOODBYE: Final = 10.0
+"""Seconds beyond the drain limit in which handlers that were cancelled have to end."""
 _MEMORY: Final = "memory"
 
 
@@ -62,17 +64,9 @@ class A2ACommand:
                 "address in the card, behind a proxy",
             ),
             ("--name", "PENGUIFLOW_AGENT", str, None, "A", "name of the agent; replicas share it"),
-            (
-                "--drain",
-                "PENGUIFLOW_DRAIN",
-                seconds,
-                30.0,
-                "S",
-                "seconds to finish after the signal",
-            ),
-            ("--log-level", "PENGUIFLOW_LOG_LEVEL", level, "warning", "LEVEL", "what to log"),
         ):
             option(serve, flag, env=env, type=kind, default=default, metavar=metavar, help=text)
+        add_process(serve, finish="what is in work", waits=False)
         add_telemetry(serve)
         found = boards()
         serve.add_argument(
@@ -154,10 +148,10 @@ async def _serve(args: Namespace) -> int:
     spec = _spec(args)
     listening = Listening(args.host, args.port, args.grpc_port)
     url = args.url or listening.url
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stopping.set)
+    draining = Draining(
+        args.drain, grace=_GOODBYE, overdue="other replicas take over what was in work"
+    )
+    draining.listen()
 
     def ready() -> None:
         grpc = f", gRPC {listening.grpc_target}" if listening.grpc_target else ""
@@ -165,7 +159,7 @@ async def _serve(args: Namespace) -> int:
 
     async with observed(args, spec.name) as telemetry:
         service = _service(args, spec, (url, listening.grpc_target), telemetry)
-        await listening.serve(service, ready=ready, stop=stopping, drain=args.drain)
+        await listening.serve(service, ready=ready, stop=draining.stopping, drain=args.drain)
     return 0
 
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,11 +11,12 @@ from typing import Final
 
 from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load
-from penguiflow.cli.logs import level, show_logs
+from penguiflow.cli.logs import show_logs
 from penguiflow.cli.memory import settle_collector
 from penguiflow.cli.observing import add_telemetry, observed
 from penguiflow.cli.options import count, option, seconds
 from penguiflow.cli.output import tell
+from penguiflow.cli.process import Draining, add_process
 from penguiflow.telemetry import Instrument
 from penguiflow_nats.agent import Agent, AgentOptions, BadHandler
 from penguiflow_nats.commands.agent import AgentSpec, BadAgentSpec, as_agent, run_agent
@@ -27,11 +24,8 @@ from penguiflow_nats.commands.shared import add_server, explained, server_of
 from penguiflow_nats.errors import ConnectFailed
 from penguiflow_nats.synadia import FrontOptions, SynadiaFront, answering
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _GOODBYE: Final = 10.0
 """Seconds beyond the drain limit in which handlers that were cancelled have to end."""
-_AGAIN: Final = 0.25
-"""Seconds between two attempts to reach a server that is not there yet."""
 
 
 class AgentCommand:
@@ -78,7 +72,7 @@ class AgentCommand:
             metavar="O",
             help="whose agent it is, for those clients",
         )
-        _add_process(parser)
+        add_process(parser, finish="what is in work")
         add_telemetry(parser)
         add_server(parser)
 
@@ -91,37 +85,6 @@ class AgentCommand:
 
 
 command = AgentCommand()
-
-
-def _add_process(parser: ArgumentParser) -> None:
-    """How the process begins and ends."""
-    option(
-        parser,
-        "--drain",
-        env="PENGUIFLOW_DRAIN",
-        type=seconds,
-        default=30.0,
-        metavar="S",
-        help="seconds to finish what is in work after the signal; a second one ends at once",
-    )
-    option(
-        parser,
-        "--wait",
-        env="PENGUIFLOW_WAIT",
-        type=seconds,
-        default=0.0,
-        metavar="S",
-        help="seconds to wait for a server that is not there at the start",
-    )
-    option(
-        parser,
-        "--log-level",
-        env="PENGUIFLOW_LOG_LEVEL",
-        type=level,
-        default="warning",
-        metavar="LEVEL",
-        help="what to log on standard error",
-    )
 
 
 def _agent(args: Namespace) -> AgentSpec:
@@ -140,37 +103,31 @@ class _Process:
     def __init__(self, args: Namespace, agent: AgentSpec) -> None:
         self._args = args
         self._agent = agent
-        self._stopping = asyncio.Event()
+        self._draining = Draining(
+            args.drain,
+            grace=_GOODBYE,
+            overdue="other replicas take over what was in work",
+            on_stop=self._pause,
+        )
         self._front: SynadiaFront | None = None
         self._telemetry: Instrument | None = None
 
     async def serve(self) -> int:
         """Take calls until a signal; wait for the server as long as may be waited."""
-        loop = asyncio.get_running_loop()
-        for each in _SIGNALS:
-            loop.add_signal_handler(each, self._signalled, each)
+        self._draining.listen()
         async with observed(self._args, self._agent.name) as self._telemetry:
-            return await self._served()
+            status = await self._draining.once_reached(
+                self._served, wait=self._args.wait, may_come=_may_come
+            )
+        return status or 0
 
     async def _served(self) -> int:
-        loop = asyncio.get_running_loop()
-        give_up, waiting = loop.time() + self._args.wait, False
-        while not self._stopping.is_set():
-            try:
-                return await self._serve()
-            except ConnectFailed as error:
-                if loop.time() >= give_up:
-                    raise
-                if not waiting:
-                    tell(f"waiting for the server for at most {self._args.wait:g} s: {error}")
-                waiting = True
-            except (BadHandler, ValueError) as error:
-                raise UsageError(str(error)) from error
-            except RuntimeError as error:  # a registry without the models of the flow's nodes
-                raise CommandError(str(error)) from error
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _AGAIN)
-        return 0
+        try:
+            return await self._serve()
+        except (BadHandler, ValueError) as error:
+            raise UsageError(str(error)) from error
+        except RuntimeError as error:  # a registry without the models of the flow's nodes
+            raise CommandError(str(error)) from error
 
     async def _serve(self) -> int:
         async with self._prompts() as self._front:
@@ -182,7 +139,7 @@ class _Process:
                 drain=self._args.drain,
                 telemetry=self._telemetry,
                 ready=self._ready,
-                stop=self._stopping,
+                stop=self._draining.stopping,
             )
 
     @asynccontextmanager
@@ -215,28 +172,14 @@ class _Process:
         """What a parent process may wait for."""
         tell(f"agent {replica.name} ready: replica {replica.id}, tenant {self._args.tenant}")
 
-    def _signalled(self, number: signal.Signals) -> None:
-        if self._stopping.is_set():
-            tell(f"{number.name} again: ending at once")
-            _leave(128 + number)
-        self._stopping.set()
+    def _pause(self) -> None:
         if self._front is not None:
             self._front.pause()
-        tell(f"{number.name}: draining for at most {self._args.drain:g} s")
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._args.drain + _GOODBYE, self._overdue)
-
-    def _overdue(self) -> None:
-        """A handler does not end. Its call was not settled, so another replica is given it."""
-        tell("the drain limit is reached; other replicas take over what was in work")
-        _leave(0)
 
 
-def _leave(status: int) -> None:
-    """End now, without waiting for handlers. The stream knows all that counts."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+def _may_come(error: Exception) -> bool:
+    """Whether the server may just not be there yet."""
+    return isinstance(error, ConnectFailed)
 
 
 __all__ = ["AgentCommand", "command"]

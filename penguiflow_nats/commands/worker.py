@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import sys
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from typing import Final
 
 from penguiflow.cli.errors import CommandError, UsageError
 from penguiflow.cli.loading import load_flow, load_registry
-from penguiflow.cli.logs import level, show_logs
+from penguiflow.cli.logs import show_logs
 from penguiflow.cli.memory import settle_collector
 from penguiflow.cli.observing import add_telemetry, observed
 from penguiflow.cli.options import count, names, option, patience, seconds
 from penguiflow.cli.output import tell
+from penguiflow.cli.process import Draining, add_process
 from penguiflow.durable.check import check_durable
 from penguiflow.durable.log import LogError
 from penguiflow.durable.topology import flow_token
@@ -29,12 +27,8 @@ from penguiflow_nats.commands.shared import add_flow, explained, provision, serv
 from penguiflow_nats.errors import ConnectFailed, NatsError
 from penguiflow_nats.persist import is_transient
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
 _CLOSING: Final = 0.25
 """The part of the drain limit that is left for saying goodbye to the server."""
-_AGAIN: Final = 0.25
-"""Seconds between two attempts to reach a server that is not there yet."""
 
 
 class WorkerCommand:
@@ -68,15 +62,6 @@ class WorkerCommand:
             env="PENGUIFLOW_REGISTRY",
             metavar="MODULE:ATTR",
             help="the ModelRegistry, for nodes that validate",
-        )
-        option(
-            parser,
-            "--log-level",
-            env="PENGUIFLOW_LOG_LEVEL",
-            type=level,
-            default="warning",
-            metavar="LEVEL",
-            help="what to log on standard error",
         )
         option(
             parser,
@@ -115,24 +100,7 @@ def _add_times(parser: ArgumentParser) -> None:
         metavar="S",
         help="seconds after which the inputs of a dead worker go to another one",
     )
-    option(
-        parser,
-        "--drain",
-        env="PENGUIFLOW_DRAIN",
-        type=seconds,
-        default=30.0,
-        metavar="S",
-        help="seconds to finish what is in hand after the signal; a second one ends at once",
-    )
-    option(
-        parser,
-        "--wait",
-        env="PENGUIFLOW_WAIT",
-        type=patience,
-        default=0.0,
-        metavar="S",
-        help="seconds to wait for a server that is not there at the start",
-    )
+    add_process(parser, finish="what is in hand")
     option(
         parser,
         "--sweep",
@@ -165,42 +133,27 @@ class _Process:
 
     def __init__(self, args: Namespace) -> None:
         self._args = args
-        self._stopping = asyncio.Event()
+        self._draining = Draining(args.drain, overdue="other workers take over what was in hand")
         self._was_ready = False
         self._telemetry: Instrument | None = None
         self._gone: str | None = None
 
     async def serve(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
         """Work until a signal."""
-        for each in _SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(each, self._signalled, each)
+        self._draining.listen()
         try:
             async with observed(self._args, flow.name or "penguiflow") as self._telemetry:
-                await self._work(flow, registry)
+                await self._draining.once_reached(
+                    partial(self._host, flow, registry),
+                    wait=self._args.wait,
+                    may_come=self._may_come,
+                )
         except (NatsError, LogError) as error:
-            if not self._stopping.is_set():
+            if not self._draining.stopping.is_set():
                 raise
             tell(f"stopped without a goodbye to the server: {error}")
         if self._gone is not None:
             raise CommandError(self._gone, hint="a worker that starts creates the consumer anew")
-
-    async def _work(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
-        """Host the nodes; try again while the server is not there yet, as long as may be waited."""
-        loop = asyncio.get_running_loop()
-        give_up, waiting = loop.time() + self._args.wait, False
-        while not self._stopping.is_set():
-            try:
-                await self._host(flow, registry)
-            except NatsError as error:
-                if self._was_ready or not _may_come(error) or loop.time() >= give_up:
-                    raise
-                if not waiting:
-                    tell(f"waiting for the server for at most {self._args.wait:g} s: {error}")
-                waiting = True
-            else:
-                return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _AGAIN)
 
     async def _host(self, flow: PenguiFlow, registry: ModelRegistry | None) -> None:
         args = self._args
@@ -220,44 +173,21 @@ class _Process:
         ) as hosted:
             self._was_ready = True
             tell(_ready(hosted, args.tenant))
-            await self._stopping.wait()
+            await self._draining.stopping.wait()
 
     def _consumer_gone(self, node: str, reason: str) -> None:
         """Without its consumer a node gets no work: end, so that a supervisor starts it anew."""
         self._gone = self._gone or f"node {node} gets no work any more: {reason}"
-        self._stopping.set()
+        self._draining.stopping.set()
 
-    def _signalled(self, signum: signal.Signals) -> None:
-        if self._stopping.is_set():
-            tell(f"{signum.name} again: ending at once")
-            _leave(128 + signum)
-        self._stopping.set()
-        tell(f"{signum.name}: draining for at most {self._args.drain:g} s")
-        # The timer also runs while the loop is closed, which waits for threads that still compute.
-        asyncio.get_running_loop().call_later(self._args.drain, self._overdue)
-
-    def _overdue(self) -> None:
-        """What is left was not settled, so the log gives it to other workers."""
-        tell("the drain limit is reached; other workers take over what was in hand")
-        _leave(0)
-
-
-def _may_come(error: NatsError) -> bool:
-    """Whether the server may just not be there yet."""
-    return isinstance(error, ConnectFailed) or is_transient(error)
+    def _may_come(self, error: Exception) -> bool:
+        """Whether the server may just not be there yet."""
+        if self._was_ready or not isinstance(error, NatsError):
+            return False
+        return isinstance(error, ConnectFailed) or is_transient(error)
 
 
 def _ready(hosted: DurableWorker, tenant: str) -> str:
     """What a parent process may wait for."""
     nodes = ", ".join(lane.name for lane in hosted.lanes)
     return f"worker {hosted.id} ready: nodes {nodes}, tenant {tenant}, flow {hosted.log.flow}"
-
-
-def _leave(status: int) -> None:
-    """End now, without waiting for threads and connections. The log knows all that counts."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-__all__ = ["WorkerCommand", "command"]

@@ -1,9 +1,7 @@
 """TLS stays nats-py's: every path works over it, also with frames in many pieces."""
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,32 +11,15 @@ from penguiflow_nats.connection import Connection
 from penguiflow_nats.errors import ConnectFailed
 from penguiflow_nats.server import EmbeddedServer
 from penguiflow_nats.settings import ConnectionSettings, WirePath
+from tests.support.certificates import make_certificate
 from tests.support.eventually import eventually
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates")
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a fresh self-signed certificate for localhost."""
+    """A directory with a fresh certificate for localhost, and its authority."""
     directory = tmp_path_factory.mktemp("tls")
-    request = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    extension = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    subprocess.run(
-        [
-            "openssl",
-            *request.split(),
-            "-addext",
-            extension,
-            "-keyout",
-            "key.pem",
-            "-out",
-            "cert.pem",
-        ],
-        cwd=directory,
-        check=True,
-        capture_output=True,
-    )
+    make_certificate(directory)
     return directory
 
 
@@ -54,7 +35,7 @@ def settings(server: EmbeddedServer, path: WirePath, certificate: Path) -> Conne
     return ConnectionSettings(
         servers=(f"tls://127.0.0.1:{server.port}",),
         path=path,
-        tls=ssl.create_default_context(cafile=str(certificate / "cert.pem")),
+        tls=ssl.create_default_context(cafile=str(certificate / "authority.pem")),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -25,6 +24,7 @@ from penguiflow_nats.tenancy import TenantSpec, UserSpec, read_tenants
 from penguiflow_nats.tenancy_config import server_config
 from tests.acceptance.cli_process import run
 from tests.integration.tenants.site import PASSWORD, Site, site, tenants
+from tests.support.certificates import make_certificate
 from tests.support.eventually import eventually
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy" / "nats"
@@ -58,11 +58,8 @@ def test_the_example_is_what_the_command_makes_of_its_list(tmp_path: Path) -> No
     assert done.stdout.rstrip("\n") + "\n" == (DEPLOY / "nats.conf").read_text()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate")
 def test_the_server_takes_the_example(tmp_path: Path) -> None:
-    request = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    files = ["-keyout", "server-key.pem", "-out", "server.pem"]
-    subprocess.run(["openssl", *request.split(), *files], cwd=tmp_path, check=True, timeout=30)
+    make_certificate(tmp_path, certificate="server.pem", key="server-key.pem")
     config = (DEPLOY / "nats.conf").read_text().replace("/etc/penguiflow/tls", str(tmp_path))
     (tmp_path / "nats.conf").write_text(config)
     names = read_tenants((DEPLOY / "tenants.toml").read_text()).variables()
