@@ -143,7 +143,7 @@ def _schemas(agent: Any, entries: Sequence[Any], registry: ModelRegistry | None)
 
 
 def signed(card: AgentCard, key: Any, *, algorithm: str, key_id: str, jku: str = "") -> AgentCard:
-    """The card with a signature (JWS over its canonical JSON). Needs PyJWT.
+    """The card with a signature (JWS over its canonical JSON).
 
     Args:
         card: The card; it is not changed.

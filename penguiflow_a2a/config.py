@@ -35,7 +35,6 @@ class A2AConfig:
     """From a message to the deadline of its task; None is never."""
     longest_timeout: float = 86_400.0
     """The longest time that a caller may ask for."""
-    cancel_wait: float = 10.0
     card_max_age: int = 300
     """Seconds for which a card may be kept by those who fetched it."""
     failure_texts: bool = False

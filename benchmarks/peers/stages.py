@@ -14,8 +14,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-Handle = Callable[[int, dict[str, Any]], None]
-"""Called by a stage with its number and the message."""
 SIZE = 256
 SAMPLES = 300
 LIMIT = 600.0
